@@ -1,0 +1,1 @@
+//! CLI nouns and the full-screen console

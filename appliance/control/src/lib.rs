@@ -1,0 +1,1 @@
+//! The one Config and the control-socket messages

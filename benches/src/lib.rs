@@ -1,0 +1,1 @@
+//! Speed beside the field's own tools

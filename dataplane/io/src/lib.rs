@@ -1,0 +1,1 @@
+//! Every kernel call of the data plane

@@ -1,0 +1,1 @@
+//! Captures put on a ring of the kernel's layout

@@ -1,0 +1,2 @@
+//! Words that the classifier and user space share
+#![no_std]

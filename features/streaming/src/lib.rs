@@ -1,0 +1,1 @@
+//! Windows per source and message type

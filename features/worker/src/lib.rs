@@ -1,0 +1,1 @@
+//! Ring to batch to feature to records

@@ -1,0 +1,2 @@
+//! demo, test, setup, doctor
+fn main() {}
