@@ -1,0 +1,227 @@
+//! Memory that several parties map, and checked atomic words inside it.
+//!
+//! All `unsafe` of this room is here. The rest of the room sees [`Shared`] words and [`SharedSlots`], which are always
+//! inside their memory, aligned, and atomic: whatever another process stores, reading them is defined.
+
+use std::alloc::Layout;
+use std::ops::Deref;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+/// Bytes that stay mapped at one address as long as the value lives.
+///
+/// # Safety
+/// `base()..base() + len()` must be readable for the life of the value, and writable if a role that writes is built on
+/// it (a role's documentation says so). Other parties may change the bytes at any time; nobody in this process may hold
+/// a plain reference into the parts that a ring occupies.
+pub unsafe trait Memory: Send + Sync {
+    /// The first byte; aligned to at least 128 bytes (in practice to a page).
+    fn base(&self) -> NonNull<u8>;
+    /// Length in bytes.
+    fn len(&self) -> usize;
+    /// True when there is no byte.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Why a ring cannot be laid over a piece of memory.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RingError {
+    /// Ring sizes are powers of two, because indexes wrap by a mask.
+    #[error("{what} of {size} entries is not a power of two of at least 1; choose {}", size.max(&1).next_power_of_two())]
+    Size {
+        /// What has this size.
+        what: &'static str,
+        /// The size asked for, in entries.
+        size: u32,
+    },
+    /// The layout does not fit.
+    #[error("{what} needs bytes {offset}..{end} but the memory has {available}; map at least {end} bytes")]
+    Short {
+        /// What does not fit.
+        what: &'static str,
+        /// First byte needed.
+        offset: usize,
+        /// One past the last byte needed.
+        end: usize,
+        /// Bytes there are.
+        available: usize,
+    },
+    /// A word at an address its type does not allow.
+    #[error("{what} at offset {offset} is not aligned to {align} bytes; take the offsets that the kernel reports")]
+    Misaligned {
+        /// What is misaligned.
+        what: &'static str,
+        /// Its offset in bytes.
+        offset: usize,
+        /// The alignment it needs, in bytes.
+        align: usize,
+    },
+}
+
+mod sealed {
+    /// Types of which any bit pattern is valid and that are changed atomically only.
+    pub(crate) trait Atom: Sync + 'static {}
+    impl Atom for std::sync::atomic::AtomicU32 {}
+    impl Atom for std::sync::atomic::AtomicU64 {}
+}
+
+/// One atomic word inside a [`Memory`], which it keeps alive.
+pub(crate) struct Shared<T: sealed::Atom> {
+    cell: NonNull<T>,
+    _memory: Arc<dyn Memory>,
+}
+
+/// A 32-bit ring index or flag.
+pub(crate) type SharedU32 = Shared<AtomicU32>;
+/// A 64-bit cursor, counter or time.
+pub(crate) type SharedU64 = Shared<AtomicU64>;
+
+// SAFETY: the cell is an atomic inside memory that the Arc keeps mapped, and `Memory` is Send + Sync; `Shared` hands out
+// nothing but `&T` of a Sync type. Worst case of a wrong `Memory` implementation: a fault.
+unsafe impl<T: sealed::Atom> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: sealed::Atom> Sync for Shared<T> {}
+
+impl<T: sealed::Atom> Shared<T> {
+    /// The word at `offset`; `what` names it in an error.
+    pub(crate) fn at(memory: &Arc<dyn Memory>, offset: usize, what: &'static str) -> Result<Self, RingError> {
+        let cell = place(memory, offset, size_of::<T>(), align_of::<T>(), what)?;
+        Ok(Self { cell: cell.cast(), _memory: Arc::clone(memory) })
+    }
+}
+
+impl<T: sealed::Atom> Deref for Shared<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: `at` checked that the word lies inside the memory and is aligned; `_memory` keeps it mapped; every bit
+        // pattern is a valid atomic. Worst case when a mapping is taken away by force: a fault.
+        unsafe { self.cell.as_ref() }
+    }
+}
+
+/// A power-of-two number of slots of `stride` 64-bit words each; indexes wrap by themselves.
+pub(crate) struct SharedSlots {
+    base: NonNull<AtomicU64>,
+    mask: u32,
+    stride: usize,
+    _memory: Arc<dyn Memory>,
+}
+
+// SAFETY: the same argument as for `Shared`.
+unsafe impl Send for SharedSlots {}
+// SAFETY: the same argument as for `Shared`.
+unsafe impl Sync for SharedSlots {}
+
+impl SharedSlots {
+    /// `size` slots of `stride` words from `offset` on.
+    pub(crate) fn at(
+        memory: &Arc<dyn Memory>,
+        offset: usize,
+        size: u32,
+        stride: usize,
+        what: &'static str,
+    ) -> Result<Self, RingError> {
+        check_size(what, size)?;
+        let length = (size as usize).saturating_mul(stride).saturating_mul(size_of::<AtomicU64>());
+        let base = place(memory, offset, length, align_of::<AtomicU64>(), what)?;
+        Ok(Self { base: base.cast(), mask: size - 1, stride, _memory: Arc::clone(memory) })
+    }
+
+    /// Number of slots.
+    #[inline]
+    pub(crate) fn size(&self) -> u32 {
+        self.mask.wrapping_add(1)
+    }
+
+    /// The words of the slot that the free-running `index` falls on.
+    #[inline]
+    pub(crate) fn slot(&self, index: u32) -> &[AtomicU64] {
+        let first = (index & self.mask) as usize * self.stride;
+        // SAFETY: `index & mask < size`, and `at` checked that `size * stride` words lie inside the memory.
+        let start = unsafe { self.base.add(first) };
+        // SAFETY: `stride` words from `start` on are inside the memory by the same check, aligned, atomic, and kept
+        // mapped by `_memory` for as long as `self` is borrowed.
+        unsafe { NonNull::slice_from_raw_parts(start, self.stride).as_ref() }
+    }
+}
+
+/// Checks that `size` can be the size of a ring.
+pub(crate) fn check_size(what: &'static str, size: u32) -> Result<(), RingError> {
+    if size.is_power_of_two() && size <= 1 << 30 { Ok(()) } else { Err(RingError::Size { what, size }) }
+}
+
+/// The address of `length` bytes at `offset`, if they are inside the memory and aligned.
+fn place(
+    memory: &Arc<dyn Memory>,
+    offset: usize,
+    length: usize,
+    align: usize,
+    what: &'static str,
+) -> Result<NonNull<u8>, RingError> {
+    let end = offset.saturating_add(length);
+    if end > memory.len() {
+        return Err(RingError::Short { what, offset, end, available: memory.len() });
+    }
+    // SAFETY: `offset <= end <= len`, so the address is inside the memory or one past its end.
+    let address = unsafe { memory.base().add(offset) };
+    if address.addr().get() % align != 0 {
+        return Err(RingError::Misaligned { what, offset, align });
+    }
+    Ok(address)
+}
+
+/// Zeroed memory of this process: for threads, tests and checkers that know no mmap.
+pub struct HeapMemory {
+    base: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: the allocation is owned, never moved, and only reached through atomics.
+unsafe impl Send for HeapMemory {}
+// SAFETY: as above.
+unsafe impl Sync for HeapMemory {}
+
+impl HeapMemory {
+    /// Alignment of the first byte: a page, as a mapping would give.
+    const ALIGN: usize = 4096;
+
+    /// `length` zero bytes (at least one is allocated).
+    ///
+    /// # Panics
+    /// When `length` is beyond what an allocation can be, as for any allocation; an empty heap aborts the process.
+    pub fn zeroed(length: usize) -> Arc<Self> {
+        let layout = match Layout::from_size_align(length.max(1), Self::ALIGN) {
+            Ok(layout) => layout,
+            Err(error) => panic!("heap memory of {length} bytes: {error}"),
+        };
+        // SAFETY: the layout has at least one byte.
+        let pointer = unsafe { std::alloc::alloc_zeroed(layout) };
+        match NonNull::new(pointer) {
+            Some(base) => Arc::new(Self { base, layout }),
+            None => std::alloc::handle_alloc_error(layout),
+        }
+    }
+}
+
+impl Drop for HeapMemory {
+    fn drop(&mut self) {
+        // SAFETY: `base` came from `alloc_zeroed` with this layout and is freed once; rings keep an Arc, so none is left.
+        unsafe { std::alloc::dealloc(self.base.as_ptr(), self.layout) };
+    }
+}
+
+// SAFETY: the allocation lives, readable and writable, until the value is dropped.
+unsafe impl Memory for HeapMemory {
+    fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    fn len(&self) -> usize {
+        self.layout.size()
+    }
+}
