@@ -1,1 +1,10 @@
-//! Captures put on a ring of the kernel's layout
+//! Room 6: source. Frames come from capture files and leave to rings of the kernel's layout.
+//!
+//! A source puts frames on a class's ring and interprets nothing beyond its own framing, so a worker reads a capture
+//! with the code that reads a socket.
+//!
+//! * [`capture`] reads classic pcap and pcapng files and writes pcap;
+//! * [`ethernet`] presents frames of other link layers to a classifier that knows Ethernet only.
+
+pub mod capture;
+pub mod ethernet;
