@@ -1,1 +1,13 @@
-//! Owns every frame
+//! Room 5: dataplane/pool. Frames come from dataplane/io (lent to the kernel, back on a class's ring) and leave to dataplane/io again.
+//!
+//! The pool owns every frame. It lends frames to the kernel on the fill rings, and takes them back from a class's ring once
+//! the slowest cursor of that class has passed. Nobody hands a frame number to the pool: it reads the numbers from the
+//! kernel's own ring, so a worker cannot lie about them. A wake-up costs a few loads for each class; nothing here
+//! allocates, locks, logs or reads a clock for a frame.
+
+pub mod budget;
+pub mod class;
+pub mod gauges;
+pub mod pool;
+pub mod queue;
+pub mod transmit;

@@ -1,0 +1,270 @@
+//! `weir up`: starts the dataplane and a worker for each feature, watches them, and starts them again.
+//!
+//! The supervisor owns nothing but its children. A worker that dies is started again with back-off; when the dataplane
+//! dies its rings are gone, so every worker goes with it and all start afresh. Meanwhile the pinned classifier goes on
+//! forwarding base messages.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::place::Place;
+
+/// The line the dataplane prints when traffic flows through it.
+pub const READY_LINE: &str = "weir-dataplane ready";
+/// Longest time the dataplane may take to be ready: binding retries a busy queue for some seconds.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// First and longest pause before a child is started again.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+/// A child that ran this long is healthy: its next death starts the back-off anew.
+const HEALTHY_AFTER: Duration = Duration::from_secs(10);
+/// Time a child has to end by itself before it is killed.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+enum Event {
+    Ready,
+    Exited(String, u32, ExitStatus),
+    Signal,
+}
+
+struct Watched {
+    pid: u32,
+    started: Instant,
+}
+
+struct Waiting {
+    due: Instant,
+}
+
+/// The children and what is to become of them.
+struct Supervisor {
+    place: Place,
+    features: Vec<String>,
+    running: BTreeMap<String, Watched>,
+    waiting: BTreeMap<String, Waiting>,
+    restarts: BTreeMap<String, u32>,
+    pause: BTreeMap<String, Duration>,
+    events: Receiver<Event>,
+    sender: Sender<Event>,
+}
+
+/// Name of the dataplane among the children; features have their own names.
+const DATAPLANE: &str = "dataplane";
+
+/// Runs until a signal ends it in good order.
+///
+/// # Errors
+/// When the dataplane cannot be started the first time: nothing is left half started.
+pub fn up(place: Place, features: Vec<String>) -> Result<()> {
+    let (sender, events) = mpsc::channel();
+    watch_signals(sender.clone())?;
+    let mut supervisor = Supervisor {
+        place,
+        features,
+        running: BTreeMap::new(),
+        waiting: BTreeMap::new(),
+        restarts: BTreeMap::new(),
+        pause: BTreeMap::new(),
+        events,
+        sender,
+    };
+    supervisor.start(DATAPLANE)?;
+    if !supervisor.first_ready()? {
+        supervisor.stop();
+        return Ok(());
+    }
+    tracing::info!("up: {} (control socket {})", supervisor.features.join(", "), supervisor.place.control.display());
+    supervisor.start_workers();
+    supervisor.watch();
+    supervisor.stop();
+    Ok(())
+}
+
+fn watch_signals(events: Sender<Event>) -> Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).context("signal handlers cannot be installed")?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for _ in signals.forever() {
+            if events.send(Event::Signal).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}
+
+impl Supervisor {
+    /// Waits for the first dataplane: true when it is ready, false when a signal came first.
+    fn first_ready(&mut self) -> Result<bool> {
+        let deadline = Instant::now() + READY_WITHIN;
+        loop {
+            match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Event::Ready) => return Ok(true),
+                Ok(Event::Signal) => return Ok(false),
+                // The dataplane has printed its one line; this one says only what follows from it.
+                Ok(Event::Exited(name, _, status)) => {
+                    self.running.remove(&name);
+                    bail!("dataplane {}; nothing was left behind", ending(status))
+                }
+                Err(_) => {
+                    self.stop();
+                    bail!("dataplane was not ready within {READY_WITHIN:?}; see its messages above, and `weir doctor`")
+                }
+            }
+        }
+    }
+
+    fn watch(&mut self) {
+        loop {
+            let due = self.waiting.values().map(|waiting| waiting.due).min();
+            let wait = due.map_or(Duration::from_secs(3600), |due| due.saturating_duration_since(Instant::now()));
+            match self.events.recv_timeout(wait) {
+                Ok(Event::Signal) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Event::Ready) => self.start_workers(),
+                Ok(Event::Exited(name, pid, status)) => self.exited(&name, pid, status),
+                Err(RecvTimeoutError::Timeout) => self.start_due(),
+            }
+        }
+    }
+
+    fn start_workers(&mut self) {
+        for feature in self.features.clone() {
+            self.try_start(&feature);
+        }
+    }
+
+    fn start_due(&mut self) {
+        let now = Instant::now();
+        let due: Vec<String> = self.waiting.iter().filter(|(_, waiting)| waiting.due <= now).map(|(name, _)| name.clone()).collect();
+        for name in due {
+            self.waiting.remove(&name);
+            self.try_start(&name);
+        }
+    }
+
+    fn try_start(&mut self, name: &str) {
+        // A worker has nothing to attach to while the dataplane is away; the next `ready` starts it.
+        let orphan = name != DATAPLANE && !self.running.contains_key(DATAPLANE);
+        if orphan || self.running.contains_key(name) {
+            return;
+        }
+        self.waiting.remove(name);
+        if let Err(error) = self.start(name) {
+            tracing::error!("{error:#}");
+            self.later(name);
+        }
+    }
+
+    fn exited(&mut self, name: &str, pid: u32, status: ExitStatus) {
+        match self.running.get(name) {
+            Some(watched) if watched.pid == pid => {
+                if watched.started.elapsed() >= HEALTHY_AFTER {
+                    self.pause.remove(name);
+                }
+            }
+            _ => return, // an earlier one, already accounted for
+        }
+        self.running.remove(name);
+        *self.restarts.entry(name.to_owned()).or_default() += 1;
+        tracing::warn!("{name} {}", ending(status));
+        if name == DATAPLANE {
+            // Its rings are gone and the workers' connections with them; each ends by itself and is not started
+            // before the next dataplane is ready. One that is stopped or hangs would hold the queue: it is killed.
+            for (_, worker) in std::mem::take(&mut self.running) {
+                let _ = weir_dataplane_io::process::kill(worker.pid);
+            }
+            self.waiting.clear();
+        }
+        self.later(name);
+    }
+
+    fn later(&mut self, name: &str) {
+        let pause = self.pause.get(name).copied().unwrap_or(BACK_OFF.0);
+        self.pause.insert(name.to_owned(), (pause * 2).min(BACK_OFF.1));
+        self.waiting.insert(name.to_owned(), Waiting { due: Instant::now() + pause });
+    }
+
+    fn start(&mut self, name: &str) -> Result<()> {
+        let restarts = self.restarts.get(name).copied().unwrap_or(0).to_string();
+        let mut command = Command::new(std::env::current_exe().context("the path of this program is not known")?);
+        if name == DATAPLANE {
+            command.arg("dataplane").stdout(Stdio::piped());
+        } else {
+            command.args(["worker", name]).stdout(Stdio::null());
+        }
+        command.arg("--config").arg(&self.place.config).args(["--restarts", &restarts]);
+        // Its own process group: Ctrl-C reaches the supervisor, which stops the children in order.
+        let mut child = command.stdin(Stdio::null()).process_group(0).spawn().with_context(|| format!("{name} cannot be started"))?;
+        let pid = child.id();
+        self.running.insert(name.to_owned(), Watched { pid, started: Instant::now() });
+        if let Some(output) = child.stdout.take() {
+            let events = self.sender.clone();
+            std::thread::spawn(move || {
+                for line in BufReader::new(output).lines().map_while(Result::ok) {
+                    if line == READY_LINE {
+                        let _ = events.send(Event::Ready);
+                    }
+                }
+            });
+        }
+        wait_in_background(child, name.to_owned(), self.sender.clone());
+        Ok(())
+    }
+
+    /// Ends all children: the dataplane is asked, and takes the workers with it; who does not end is killed.
+    fn stop(&mut self) {
+        if let Some(dataplane) = self.running.get(DATAPLANE) {
+            let _ = weir_dataplane_io::process::terminate(dataplane.pid);
+        }
+        let deadline = Instant::now() + STOP_WITHIN;
+        while !self.running.is_empty() {
+            match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Event::Exited(name, pid, _)) => {
+                    if self.running.get(&name).is_some_and(|watched| watched.pid == pid) {
+                        self.running.remove(&name);
+                    }
+                }
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        for (name, watched) in std::mem::take(&mut self.running) {
+            tracing::warn!("{name} did not end within {STOP_WITHIN:?} and is killed");
+            let _ = weir_dataplane_io::process::kill(watched.pid);
+        }
+    }
+}
+
+fn wait_in_background(mut child: Child, name: String, events: Sender<Event>) {
+    std::thread::spawn(move || {
+        let pid = child.id();
+        if let Ok(status) = child.wait() {
+            let _ = events.send(Event::Exited(name, pid, status));
+        }
+    });
+}
+
+fn ending(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("ended with code {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+/// Writes `text` to `path` so that a reader sees the old file or the new one.
+///
+/// # Errors
+/// When the directory cannot be written.
+pub fn write_whole(path: &Path, text: &str) -> Result<PathBuf> {
+    let next = path.with_extension("next");
+    std::fs::write(&next, text).with_context(|| format!("{} cannot be written", next.display()))?;
+    std::fs::rename(&next, path).with_context(|| format!("{} cannot be replaced", path.display()))?;
+    Ok(path.to_owned())
+}

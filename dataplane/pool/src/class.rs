@@ -1,0 +1,199 @@
+//! One class's ring on one queue: its takers, and what may be given back.
+
+use std::sync::Arc;
+
+use heapless::Vec as Fixed;
+use weir_dataplane_ring::{Allegation, Descriptor, FillRing, OwnerCursors, RxOwner, TxRing};
+
+use crate::gauges::{RingFigures, RingGauges};
+use crate::transmit::OnTheWay;
+
+/// Most takers of one class: four features, the log, the sender and two spare.
+pub const MAX_TAKERS: usize = 8;
+/// Most descriptors of one frame: the kernel's MAX_SKB_FRAGS (17) and the head.
+const MAX_PIECES: usize = 18;
+
+/// Name of a taker as long as it lives: the pool never reuses one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TakerId(pub u64);
+
+/// A taker whose cursor was outside its ring's bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hostile {
+    /// Who.
+    pub taker: TakerId,
+    /// Class of the ring.
+    pub class: u8,
+    /// The cursor it published.
+    pub cursor: u64,
+    /// Lowest count that was allowed: the ring's consumer.
+    pub consumer: u64,
+    /// Highest count that was allowed: the ring's producer.
+    pub producer: u64,
+}
+
+struct ClassTaker {
+    id: TakerId,
+    cursors: Arc<OwnerCursors>,
+    slot: usize,
+    /// The last cursor that was accepted; a reliable taker never goes back behind it.
+    accepted: u64,
+}
+
+/// What a queue lends a class ring for one wake-up.
+pub struct Lent<'a> {
+    /// The queue's fill ring.
+    pub fill: &'a mut FillRing,
+    /// Frames on transmit rings.
+    pub on_the_way: &'a mut OnTheWay,
+}
+
+/// One class's ring on one queue.
+pub struct ClassRing {
+    class: u8,
+    rx: RxOwner,
+    sent: Option<u64>,
+    takers: Fixed<ClassTaker, MAX_TAKERS>,
+    figures: RingFigures,
+    gauges: Arc<RingGauges>,
+}
+
+impl ClassRing {
+    /// A ring of `class` with nothing on it yet. With `mirrors` the pool's own sender is among its takers.
+    #[must_use]
+    pub fn new(class: u8, rx: RxOwner, mirrors: bool, gauges: Arc<RingGauges>) -> Self {
+        let sent = mirrors.then_some(rx.consumer());
+        Self { class, rx, sent, takers: Fixed::new(), figures: RingFigures::default(), gauges }
+    }
+
+    /// The class.
+    #[must_use]
+    pub fn class(&self) -> u8 {
+        self.class
+    }
+
+    /// Adds a taker that begins at the producer, and gives that place. What a dead predecessor left is given back first
+    /// when nobody else holds it.
+    ///
+    /// # Errors
+    /// Gives the taker's name back when the class already has [`MAX_TAKERS`].
+    pub fn join(&mut self, id: TakerId, cursors: Arc<OwnerCursors>, slot: usize, lent: &mut Lent<'_>) -> Result<u64, TakerId> {
+        let start = self.rx.producer();
+        if self.takers.is_empty() {
+            self.abandon_to(start, lent);
+        }
+        cursors.start_at(slot, start);
+        self.takers.push(ClassTaker { id, cursors, slot, accepted: start }).map_err(|taker| taker.id)?;
+        Ok(start)
+    }
+
+    /// Removes a taker. What only it held stays on the ring until another joins: the ring is the class's quota, and the
+    /// kernel counts what it drops on a full one.
+    pub fn leave(&mut self, id: TakerId) {
+        self.takers.retain(|taker| taker.id != id);
+    }
+
+    /// Whether `id` takes this class.
+    #[must_use]
+    pub fn has(&self, id: TakerId) -> bool {
+        self.takers.iter().any(|taker| taker.id == id)
+    }
+
+    /// Gives back what every taker has passed. A cursor outside [consumer, producer], or behind an accepted one, is an
+    /// attack or a broken worker: its owner is removed here and reported, and the others do not notice.
+    pub fn recycle(&mut self, lent: &mut Lent<'_>) -> Option<Hostile> {
+        // All cursors first, then the producer: the other order calls a taker hostile that finished a frame in between.
+        let claims: Fixed<Allegation, MAX_TAKERS> = self.takers.iter().map(|taker| taker.cursors.load(taker.slot)).collect();
+        let producer = self.rx.producer();
+        let mut hostile = None;
+        for (taker, claim) in self.takers.iter_mut().zip(&claims) {
+            if (taker.accepted..=producer).contains(&claim.raw()) {
+                taker.accepted = claim.raw();
+            } else {
+                let (cursor, consumer) = (claim.raw(), taker.accepted);
+                hostile = Some(Hostile { taker: taker.id, class: self.class, cursor, consumer, producer });
+            }
+        }
+        if let Some(found) = hostile {
+            self.figures.hostile += 1;
+            self.leave(found.taker);
+        }
+        let slowest = self.takers.iter().map(|taker| taker.accepted).min();
+        // Without a live taker nothing is given back, but a mirror class goes on forwarding: base traffic does not depend
+        // on a feature being alive.
+        let target = match (slowest, self.sent) {
+            (Some(slowest), Some(sent)) => slowest.min(sent),
+            (Some(slowest), None) => slowest,
+            (None, Some(sent)) => {
+                self.figures.abandoned += sent - self.rx.consumer();
+                sent
+            }
+            (None, None) => self.rx.consumer(),
+        };
+        self.give_back_to(target, lent);
+        self.write_gauges(producer);
+        hostile
+    }
+
+    /// Puts frames the sender has not seen on `tx`. A frame that does not fit is counted and stays unsent: the wire's
+    /// quota is the transmit ring. Gives whether anything was put there.
+    pub fn mirror(&mut self, tx: &mut TxRing, on_the_way: &mut OnTheWay) -> bool {
+        let Some(mut sent) = self.sent else { return false };
+        let producer = self.rx.producer();
+        let before = self.figures.mirrored;
+        let mut frame: Fixed<Descriptor, MAX_PIECES> = Fixed::new();
+        let mut next = sent;
+        while next < producer {
+            let descriptor = self.rx.descriptor(next);
+            next += 1;
+            let fits = frame.push(descriptor).is_ok();
+            if fits && descriptor.is_continued() {
+                continue;
+            }
+            if fits && tx.free() >= frame.len() as u32 {
+                for piece in &frame {
+                    on_the_way.sending(piece.address);
+                    let _ = tx.push(*piece); // there is room: asked just above
+                }
+                self.figures.mirrored += 1;
+            } else {
+                self.figures.mirror_full += 1;
+            }
+            frame.clear();
+            sent = next;
+        }
+        self.sent = Some(sent);
+        self.figures.mirrored > before
+    }
+
+    fn abandon_to(&mut self, target: u64, lent: &mut Lent<'_>) {
+        let target = self.sent.map_or(target, |sent| sent.min(target));
+        self.figures.abandoned += target - self.rx.consumer();
+        self.give_back_to(target, lent);
+    }
+
+    /// Lends [consumer, target) to the kernel again. The fill ring's producer moves before the ring's consumer does, so a
+    /// frame is never in neither place.
+    fn give_back_to(&mut self, target: u64, lent: &mut Lent<'_>) {
+        let consumer = self.rx.consumer();
+        if target == consumer {
+            return;
+        }
+        let mut next = consumer;
+        for descriptor in self.rx.until(target) {
+            if lent.on_the_way.released(descriptor.address) && lent.fill.push(descriptor.address).is_err() {
+                break; // Impossible by the frame budget; the frame stays on its ring and is tried again.
+            }
+            next += 1;
+        }
+        lent.fill.publish();
+        self.figures.recycled += next - consumer;
+        self.rx.release(next);
+    }
+
+    fn write_gauges(&mut self, producer: u64) {
+        self.figures.produced = self.figures.recycled + (producer - self.rx.consumer());
+        self.figures.takers = self.takers.len() as u64;
+        self.gauges.write(&self.figures);
+    }
+}

@@ -1,0 +1,69 @@
+//! Figures of the pool that other threads read: plain atomics, written once for each wake-up.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Figures of one class's ring on one queue.
+#[derive(Debug, Default)]
+pub struct RingGauges {
+    /// Descriptors the kernel has put on the ring since it was bound.
+    pub produced: AtomicU64,
+    /// Descriptors given back to the kernel.
+    pub recycled: AtomicU64,
+    /// Descriptors of these that no taker had finished, because the last one died.
+    pub abandoned: AtomicU64,
+    /// Descriptors put on a transmit ring for mirroring.
+    pub mirrored: AtomicU64,
+    /// Descriptors that could not be mirrored because the transmit ring was full.
+    pub mirror_full: AtomicU64,
+    /// Live takers.
+    pub takers: AtomicU64,
+    /// Cursors found outside the ring's bounds.
+    pub hostile: AtomicU64,
+}
+
+/// A plain copy of [`RingGauges`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RingFigures {
+    /// See [`RingGauges::produced`].
+    pub produced: u64,
+    /// See [`RingGauges::recycled`].
+    pub recycled: u64,
+    /// See [`RingGauges::abandoned`].
+    pub abandoned: u64,
+    /// See [`RingGauges::mirrored`].
+    pub mirrored: u64,
+    /// See [`RingGauges::mirror_full`].
+    pub mirror_full: u64,
+    /// See [`RingGauges::takers`].
+    pub takers: u64,
+    /// See [`RingGauges::hostile`].
+    pub hostile: u64,
+}
+
+impl RingGauges {
+    /// Copies the figures. They are read one after another, so a sum over them may be a few frames off under load.
+    #[must_use]
+    pub fn read(&self) -> RingFigures {
+        let load = |gauge: &AtomicU64| gauge.load(Ordering::Relaxed);
+        RingFigures {
+            produced: load(&self.produced),
+            recycled: load(&self.recycled),
+            abandoned: load(&self.abandoned),
+            mirrored: load(&self.mirrored),
+            mirror_full: load(&self.mirror_full),
+            takers: load(&self.takers),
+            hostile: load(&self.hostile),
+        }
+    }
+
+    pub(crate) fn write(&self, figures: &RingFigures) {
+        let store = |gauge: &AtomicU64, value| gauge.store(value, Ordering::Relaxed);
+        store(&self.produced, figures.produced);
+        store(&self.recycled, figures.recycled);
+        store(&self.abandoned, figures.abandoned);
+        store(&self.mirrored, figures.mirrored);
+        store(&self.mirror_full, figures.mirror_full);
+        store(&self.takers, figures.takers);
+        store(&self.hostile, figures.hostile);
+    }
+}

@@ -1,0 +1,222 @@
+//! A feature that only checks: per source, which sequence numbers came, which are missing, doubled or out of order.
+//!
+//! It is the measuring end of the load tools and of the tests: it reads each frame's message header, as any feature does,
+//! and keeps the least that can tell a lost frame from a doubled one.
+
+use weir_ebpf_abi::message::StandardHeader;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::batch::Batch;
+use crate::feature::{CheckpointError, Feature};
+use crate::outputs::Outputs;
+
+/// Sources that are told apart; frames of further ones are counted together.
+pub const SOURCES: usize = 64;
+/// Buckets of the latency histogram: 8 for each power of two, so a reading is at most 12.5 % too high.
+pub const BUCKETS: usize = 256;
+
+/// Kind of the record that carries [`AuditRow`].
+pub const KIND_AUDIT: u16 = 1;
+
+/// What was seen of one source. One record's body.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct AuditRow {
+    /// Agent id of the source; `u64::MAX` for all sources beyond [`SOURCES`] together.
+    pub source: u64,
+    /// Messages seen.
+    pub messages: u64,
+    /// Bytes of these frames.
+    pub bytes: u64,
+    /// Sequence numbers that were skipped and have not come since.
+    pub missing: u64,
+    /// Messages whose number was not above the highest seen: doubled, or late.
+    pub not_rising: u64,
+    /// The highest sequence number seen.
+    pub highest: u64,
+    /// The first sequence number seen.
+    pub first: u64,
+    /// Frames without a message header.
+    pub without_message: u64,
+    /// Median latency in nanoseconds from the message's own stamp, over all sources.
+    pub p50_ns: u64,
+    /// 99th percentile of it.
+    pub p99_ns: u64,
+    /// 99.9th percentile of it.
+    pub p999_ns: u64,
+    /// Longest.
+    pub max_ns: u64,
+    /// Messages whose stamp gave a latency (not in the future, not older than a minute).
+    pub stamped: u64,
+}
+
+/// The audit.
+pub struct Audit {
+    rows: Vec<AuditRow>,
+    others: AuditRow,
+    without_message: u64,
+    latency: Box<[u64; BUCKETS]>,
+    longest_ns: u64,
+    changed: bool,
+}
+
+/// Messages older than this have a stamp of another clock.
+const OLDEST_NS: u64 = 60_000_000_000;
+
+impl Audit {
+    fn row(&mut self, source: u32) -> &mut AuditRow {
+        let wanted = u64::from(source);
+        let found = self.rows.iter().position(|row| row.source == wanted);
+        let found = found.or_else(|| {
+            (self.rows.len() < SOURCES).then(|| {
+                self.rows.push(AuditRow { source: wanted, first: u64::MAX, ..AuditRow::default() });
+                self.rows.len() - 1
+            })
+        });
+        match found {
+            Some(index) => &mut self.rows[index],
+            None => &mut self.others,
+        }
+    }
+
+    fn stamp(&mut self, now_ns: u64, sent_ns: u64) -> u64 {
+        let Some(latency) = now_ns.checked_sub(sent_ns).filter(|latency| *latency < OLDEST_NS) else { return 0 };
+        self.latency[bucket(latency)] += 1;
+        self.longest_ns = self.longest_ns.max(latency);
+        1
+    }
+
+    /// The figures of every source, the latencies repeated in each.
+    #[must_use]
+    pub fn rows(&self) -> Vec<AuditRow> {
+        let total: u64 = self.latency.iter().sum();
+        let at = |share: f64| quantile(&self.latency, (total as f64 * share) as u64).min(self.longest_ns);
+        let (p50_ns, p99_ns, p999_ns, max_ns) = (at(0.5), at(0.99), at(0.999), self.longest_ns);
+        let others = (self.others.messages > 0).then_some(self.others);
+        let none_yet = (self.rows.is_empty() && self.without_message > 0).then(AuditRow::default);
+        self.rows
+            .iter()
+            .copied()
+            .chain(others)
+            .chain(none_yet)
+            .map(|row| AuditRow { p50_ns, p99_ns, p999_ns, max_ns, without_message: self.without_message, ..row })
+            .collect()
+    }
+}
+
+/// Bucket of a latency: three bits behind the leading one.
+fn bucket(latency_ns: u64) -> usize {
+    let value = latency_ns.max(8);
+    let power = 63 - value.leading_zeros();
+    let index = (power as usize - 3) * 8 + ((value >> (power - 3)) & 7) as usize;
+    index.min(BUCKETS - 1)
+}
+
+/// The upper edge of bucket `index` in nanoseconds.
+fn upper_edge(index: usize) -> u64 {
+    let (power, part) = (index / 8 + 3, (index % 8) as u64);
+    ((8 + part + 1) << (power - 3)) - 1
+}
+
+/// The upper edge of the bucket that holds the `rank`-th smallest value.
+fn quantile(buckets: &[u64; BUCKETS], rank: u64) -> u64 {
+    let mut seen = 0;
+    for (index, count) in buckets.iter().enumerate() {
+        seen += count;
+        if seen > rank {
+            return upper_edge(index);
+        }
+    }
+    0
+}
+
+impl Feature for Audit {
+    const NAME: &'static str = "test1";
+    const ID: u16 = 0xff;
+    type Settings = ();
+
+    fn make((): &()) -> Self {
+        Self {
+            rows: Vec::with_capacity(SOURCES),
+            others: AuditRow { source: u64::MAX, ..AuditRow::default() },
+            without_message: 0,
+            latency: Box::new([0; BUCKETS]),
+            longest_ns: 0,
+            changed: false,
+        }
+    }
+
+    fn on_batch(&mut self, batch: &Batch<'_>, _: &mut Outputs<'_>) {
+        self.changed |= !batch.frames().is_empty();
+        for frame in batch.frames() {
+            let Ok((header, _)) = StandardHeader::read_from_prefix(frame.payload()) else {
+                self.without_message += 1;
+                continue;
+            };
+            let stamped = self.stamp(batch.now_ns, header.timestamp_ns.get());
+            let row = self.row(header.source_agent_id.get());
+            row.messages += 1;
+            row.bytes += u64::from(frame.length);
+            row.stamped += stamped;
+            let sequence = u64::from(header.sequence_number.get());
+            if row.first == u64::MAX {
+                (row.first, row.highest) = (sequence, sequence);
+            } else if sequence > row.highest {
+                row.missing += sequence - row.highest - 1;
+                row.highest = sequence;
+            } else {
+                row.not_rising += 1;
+            }
+        }
+    }
+
+    fn on_tick(&mut self, now_ns: u64, out: &mut Outputs<'_>) {
+        if !std::mem::take(&mut self.changed) {
+            return;
+        }
+        for row in self.rows() {
+            out.record(KIND_AUDIT, now_ns, &row);
+        }
+    }
+
+    fn checkpoint(&self, into: &mut Vec<u8>) {
+        for row in &self.rows {
+            into.extend_from_slice(row.as_bytes());
+        }
+    }
+
+    fn restore(&mut self, from: &[u8]) -> Result<(), CheckpointError> {
+        let size = size_of::<AuditRow>();
+        if !from.len().is_multiple_of(size) {
+            return Err(CheckpointError::Truncated { length: from.len(), needed: from.len().next_multiple_of(size) });
+        }
+        if from.len() / size > SOURCES {
+            let (value, limit) = ((from.len() / size) as u64, SOURCES as u64);
+            return Err(CheckpointError::OutOfRange { field: "sources", value, limit });
+        }
+        self.rows = from.chunks_exact(size).filter_map(|row| AuditRow::read_from_bytes(row).ok()).collect();
+        Ok(())
+    }
+
+    fn on_call(&mut self, call: &[u8], reply: &mut Vec<u8>) {
+        if call == b"rows" {
+            for row in self.rows() {
+                reply.extend_from_slice(row.as_bytes());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_holds_its_latency_within_an_eighth() {
+        for value in [8, 9, 100, 1_000, 12_345, 1_000_000, 59_999_999_999_u64] {
+            let edge = upper_edge(bucket(value));
+            assert!(edge >= value, "{value} is in a bucket up to {edge}");
+            assert!(edge as f64 <= value as f64 * 1.126, "{value} reads as {edge}");
+        }
+    }
+}
