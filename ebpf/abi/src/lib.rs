@@ -1,2 +1,18 @@
-//! Words that the classifier and user space share
+//! Room 1: ebpf/abi, the vocabulary. Frames come from nowhere and leave to nowhere: these are the words both sides share.
+//!
+//! No allocation, no `std`, no `unsafe`, one dependency: the same decoder and the same decision run in the kernel
+//! (`ebpf/classifier`) and on the host, where they are the oracle of the differential tests.
 #![no_std]
+#![forbid(unsafe_code)]
+
+pub mod action;
+pub mod agents;
+pub mod batch;
+pub mod control;
+pub mod counters;
+pub mod flow;
+pub mod layout;
+pub mod message;
+pub mod meta;
+pub mod reason;
+pub mod rules;

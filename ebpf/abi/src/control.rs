@@ -1,0 +1,67 @@
+//! The word the classifier reads first.
+
+use crate::layout::MAX_EGRESS;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Which bank of rules is in force.
+pub const RULE_BANK: u8 = 1 << 0;
+/// Which bank of agents is in force.
+pub const AGENT_BANK: u8 = 1 << 1;
+/// There are rules.
+pub const HAS_RULES: u8 = 1 << 2;
+/// There are flag buckets.
+pub const HAS_BUCKETS: u8 = 1 << 3;
+/// A rule has a share under 100 %, so that the flow must be hashed before the rules are matched.
+pub const NEEDS_FLOW: u8 = 1 << 4;
+/// There are agents.
+pub const HAS_AGENTS: u8 = 1 << 5;
+/// Delivered frames carry the time of their arrival.
+pub const STAMPS: u8 = 1 << 6;
+
+/// The one value of the control map.
+///
+/// Everything that must change together is in the one byte `state`, so that a change is atomic however the kernel
+/// copies the value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Control {
+    /// Key of the flow fingerprint; random, chosen once when the maps are made.
+    pub flow_key: [u64; 2],
+    /// The bits above.
+    pub state: u8,
+    /// 0.
+    pub reserved: [u8; 7],
+    /// Added to a mirror rule's class, by the agent's egress slot: the class whose sender has that interface.
+    pub mirror_class: MirrorClasses,
+}
+
+/// One class offset per egress slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct MirrorClasses(pub [u8; MAX_EGRESS]);
+
+impl Default for MirrorClasses {
+    fn default() -> Self {
+        MirrorClasses([0; MAX_EGRESS])
+    }
+}
+
+impl Control {
+    /// True when every bit of `bits` is set.
+    #[inline(always)]
+    pub const fn has(&self, bits: u8) -> bool {
+        self.state & bits == bits
+    }
+
+    /// Bank of rules in force, 0 or 1.
+    #[inline(always)]
+    pub const fn rule_bank(&self) -> u32 {
+        (self.state & RULE_BANK) as u32
+    }
+
+    /// Bank of agents in force, 0 or 1.
+    #[inline(always)]
+    pub const fn agent_bank(&self) -> u32 {
+        ((self.state & AGENT_BANK) >> 1) as u32
+    }
+}

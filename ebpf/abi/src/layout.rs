@@ -1,0 +1,47 @@
+//! Sizes of the maps and the names under which they are pinned.
+
+/// Rules in one rule set; a bit vector has one bit for each.
+pub const MAX_RULES: usize = 1024;
+/// Classes: sets of takers. An XSKMAP index is `queue * MAX_CLASSES + class`.
+pub const MAX_CLASSES: usize = 64;
+/// Receive queues of one interface that can be steered.
+pub const MAX_QUEUES: usize = 64;
+/// Slots of the egress device map.
+pub const MAX_EGRESS: usize = 64;
+/// Agents in the agent table.
+pub const MAX_AGENTS: usize = 4096;
+/// Buckets of the sticky flow hash, so that a share is a number of basis points.
+pub const BUCKETS: usize = 10_000;
+/// Slots of the XSKMAP.
+pub const SOCKET_SLOTS: usize = MAX_QUEUES * MAX_CLASSES;
+
+/// Name of the map with the [`Control`](crate::control::Control) word.
+pub const MAP_CONTROL: &str = "CONTROL";
+/// Name of the map with two banks of [`RuleSet`](crate::rules::RuleSet).
+pub const MAP_RULES: &str = "RULES";
+/// Name of the map with two banks of [`AgentTable`](crate::agents::AgentTable).
+pub const MAP_AGENTS: &str = "AGENTS";
+/// Name of the map of [`FlowVerdict`](crate::flow::FlowVerdict), which workers map and write.
+pub const MAP_FLOWS: &str = "FLOWS";
+/// Name of the per-CPU map with one [`Counters`](crate::counters::Counters).
+pub const MAP_COUNTERS: &str = "COUNTERS";
+/// Name of the per-CPU map of [`RuleCount`](crate::counters::RuleCount), one per rule.
+pub const MAP_RULE_COUNTS: &str = "RULE_COUNTS";
+/// Name of the XSKMAP.
+pub const MAP_SOCKETS: &str = "SOCKETS";
+/// Name of the device map of egress interfaces.
+pub const MAP_EGRESS: &str = "EGRESS";
+
+/// XSKMAP slot of a class on a queue, or `None` outside the map.
+///
+/// ```
+/// assert_eq!(weir_ebpf_abi::layout::socket_slot(1, 2), Some(66));
+/// assert_eq!(weir_ebpf_abi::layout::socket_slot(64, 0), None);
+/// ```
+#[inline(always)]
+pub const fn socket_slot(queue: u32, class: u8) -> Option<u32> {
+    if queue as usize >= MAX_QUEUES || class as usize >= MAX_CLASSES {
+        return None;
+    }
+    Some(queue * MAX_CLASSES as u32 + class as u32)
+}
