@@ -1,0 +1,261 @@
+//! From the file as written to the typed configuration: every value is judged here, and the error knows its place.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde_saphyr::{Location, Spanned};
+
+use super::judge::{Judge, Refused};
+use super::raw::{self, List, Text};
+use super::*;
+use crate::name::{AgentId, RuleName, number};
+use crate::problem::Problem;
+
+/// Types the whole file.
+pub(super) fn build(file: &raw::File) -> Result<Config, ConfigError> {
+    let features = features(file)?;
+    let enabled = features.iter().filter(|(_, spec)| spec.enabled).map(|(name, _)| *name);
+    let mut judge = Judge::new(enabled);
+    let interfaces = each(file.interfaces.as_ref(), |_, raw| {
+        let spec = interface(raw)?;
+        judge.interface(&spec).map(|()| spec).map_err(|refused| raw.locate(refused))
+    })?;
+    let rules = each(file.rules.as_ref(), |place, raw| {
+        let spec = rule(place, raw)?;
+        judge.rule(&spec).map(|()| spec).map_err(|refused| raw.locate(refused))
+    })?;
+    let flags = each(file.flags.as_ref(), |_, raw| {
+        let spec = FlagSpec { to: takers(Some(&raw.value.to))?, share: value(&raw.value.share)? };
+        judge.flag(&spec).map(|()| spec).map_err(|refused| raw.locate(refused))
+    })?;
+    let mut agents = each(file.agents.as_ref(), |_, raw| {
+        let spec = agent(raw)?;
+        judge.agent(&spec).map(|()| spec).map_err(|refused| raw.locate(refused))
+    })?;
+    agents.sort_by_key(|agent| agent.id);
+    let memory = file.memory.as_ref().map(memory).transpose()?.unwrap_or_default();
+    let cores = file.cores.as_ref().map(cores).transpose()?.unwrap_or_default();
+    let control = file.control.as_ref().map(control).transpose()?.unwrap_or_default();
+    let wait = optional(file.wait.as_ref())?.unwrap_or_default();
+    Ok(Config { interfaces, memory, cores, wait, features, rules, flags, agents, control })
+}
+
+/// Where a key of an item stands, for a judge's refusal.
+trait Locate {
+    fn locate(&self, refused: Refused) -> ConfigError;
+}
+
+fn at<T>(value: &Spanned<T>) -> Location {
+    value.referenced
+}
+
+impl Locate for Spanned<raw::Interface> {
+    fn locate(&self, refused: Refused) -> ConfigError {
+        ConfigError::at(at(&self.value.name), refused.problem)
+    }
+}
+
+impl Locate for Spanned<raw::Rule> {
+    fn locate(&self, refused: Refused) -> ConfigError {
+        let place = match refused.key {
+            "name" => self.value.name.as_ref().map(at),
+            "to" => self.value.to.as_ref().map(at),
+            _ => Some(at(&self.value.action)),
+        };
+        ConfigError::at(place.unwrap_or(self.referenced), refused.problem)
+    }
+}
+
+impl Locate for Spanned<raw::Flag> {
+    fn locate(&self, refused: Refused) -> ConfigError {
+        let place = if refused.key == "to" { at(&self.value.to) } else { at(&self.value.share) };
+        ConfigError::at(place, refused.problem)
+    }
+}
+
+impl Locate for Spanned<raw::Agent> {
+    fn locate(&self, refused: Refused) -> ConfigError {
+        let place = match refused.key {
+            "address" => at(&self.value.address),
+            "interface" => at(&self.value.interface),
+            "weight" => self.value.weight.as_ref().map_or(self.referenced, at),
+            _ => at(&self.value.id),
+        };
+        ConfigError::at(place, refused.problem)
+    }
+}
+
+/// Types every item of a list that may be absent; the function gets the item's number, from 1.
+fn each<R, T>(
+    list: Option<&List<R>>,
+    mut make: impl FnMut(usize, &Spanned<R>) -> Result<T, ConfigError>,
+) -> Result<Vec<T>, ConfigError> {
+    let items = list.map(|list| list.value.as_slice()).unwrap_or_default();
+    items.iter().enumerate().map(|(index, item)| make(index + 1, item)).collect()
+}
+
+/// Types one scalar by its `FromStr`.
+fn value<T: FromStr<Err = Problem>>(text: &Text) -> Result<T, ConfigError> {
+    typed(text, |text| text.parse())
+}
+
+fn optional<T: FromStr<Err = Problem>>(text: Option<&Text>) -> Result<Option<T>, ConfigError> {
+    text.map(value).transpose()
+}
+
+fn typed<T>(text: &Text, read: impl FnOnce(&str) -> Result<T, Problem>) -> Result<T, ConfigError> {
+    read(&text.value).map_err(|problem| ConfigError::at(text.referenced, problem))
+}
+
+fn takers(list: Option<&List<String>>) -> Result<Vec<FeatureName>, ConfigError> {
+    each(list, |_, name| value(name))
+}
+
+fn interface(raw: &Spanned<raw::Interface>) -> Result<InterfaceSpec, ConfigError> {
+    let raw = &raw.value;
+    Ok(InterfaceSpec {
+        name: value(&raw.name)?,
+        queues: optional(raw.queues.as_ref())?.unwrap_or_default(),
+        mode: optional(raw.mode.as_ref())?.unwrap_or_default(),
+    })
+}
+
+fn rule(place: usize, raw: &Spanned<raw::Rule>) -> Result<RuleSpec, ConfigError> {
+    let raw = &raw.value;
+    Ok(RuleSpec {
+        name: optional(raw.name.as_ref())?.unwrap_or_else(|| RuleName::numbered(place)),
+        matches: value(&raw.matches)?,
+        action: value(&raw.action)?,
+        to: takers(raw.to.as_ref())?,
+        share: optional(raw.share.as_ref())?.unwrap_or_default(),
+    })
+}
+
+fn agent(raw: &Spanned<raw::Agent>) -> Result<AgentSpec, ConfigError> {
+    let raw = &raw.value;
+    let plain = |text: Option<&Text>, what: &str| text.map_or(Ok(1), |text| typed(text, |text| number(text, what)));
+    Ok(AgentSpec {
+        id: value::<AgentId>(&raw.id)?,
+        address: typed(&raw.address, read_address)?,
+        mac: value(&raw.mac)?,
+        interface: value(&raw.interface)?,
+        kind: plain(raw.kind.as_ref(), "an agent's type")?,
+        weight: plain(raw.weight.as_ref(), "a weight")?,
+        modality: optional(raw.modality.as_ref())?,
+    })
+}
+
+/// Reads the address of one host.
+pub(super) fn read_address(text: &str) -> Result<std::net::IpAddr, Problem> {
+    let cure = "write one address, for example 10.9.0.2 or 2001:db8::2";
+    text.parse().map_err(|_| Problem::new(text, "this is not an IP address", cure))
+}
+
+/// The features of this build at their defaults, changed by what the file says.
+fn features(file: &raw::File) -> Result<BTreeMap<FeatureName, FeatureSpec>, ConfigError> {
+    let mut features = Config::default().features;
+    let mut written: Vec<_> = file.features.iter().flatten().collect();
+    // The map that was read has no order; the first mistake of the file shall be the one that is reported.
+    written.sort_by_key(|(name, _)| (name.referenced.line(), name.referenced.column()));
+    for (name, raw) in written {
+        let name = value(name)?;
+        let mut spec = FeatureSpec::default();
+        if let Some(raw) = raw {
+            spec.enabled = raw.enabled.as_ref().map_or(Ok(spec.enabled), |text| typed(text, read_switch))?;
+            spec.wait = optional(raw.wait.as_ref())?.unwrap_or(spec.wait);
+        }
+        features.insert(name, spec);
+    }
+    Ok(features)
+}
+
+fn read_switch(text: &str) -> Result<bool, Problem> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Problem::new(text, "this is neither true nor false", "write true or false")),
+    }
+}
+
+fn memory(raw: &raw::Memory) -> Result<MemorySpec, ConfigError> {
+    let default = MemorySpec::default();
+    let frame_size = |text: &str| match text {
+        "2048" => Ok(2048),
+        "4096" => Ok(4096),
+        _ => Err(Problem::new(text, "a frame has 2048 or 4096 bytes", "write 2048; longer frames take several")),
+    };
+    let rx_ring = |text: &str| {
+        let (least, most) = (RX_RING.start(), RX_RING.end());
+        let cause = format!("a ring's length is a power of two from {least} to {most}");
+        let length = number(text, "a ring's length")?;
+        let fits = RX_RING.contains(&length) && length.is_power_of_two();
+        let cure = format!("write {}", length.clamp(*least, *most).next_power_of_two());
+        if fits { Ok(length) } else { Err(Problem::new(text, cause, cure)) }
+    };
+    Ok(MemorySpec {
+        frame_size: raw.frame_size.as_ref().map_or(Ok(default.frame_size), |text| typed(text, frame_size))?,
+        rx_ring: raw.rx_ring.as_ref().map_or(Ok(default.rx_ring), |text| typed(text, rx_ring))?,
+        hugepages: optional(raw.hugepages.as_ref())?.unwrap_or(default.hugepages),
+    })
+}
+
+fn cores(raw: &raw::Cores) -> Result<CoreSpec, ConfigError> {
+    let critical: CoreSet = optional(raw.critical.as_ref())?.unwrap_or_default();
+    let batch: CoreSet = optional(raw.batch.as_ref())?.unwrap_or_default();
+    Ok(CoreSpec { critical, batch })
+}
+
+fn control(raw: &raw::Control) -> Result<ControlSpec, ConfigError> {
+    let socket = |text: &str| {
+        let cure = format!("write an absolute path, for example {}", ControlSpec::DEFAULT_SOCKET);
+        if !text.starts_with('/') || text.ends_with('/') || text.contains('\0') {
+            return Err(Problem::new(text, "this is not the absolute path of a file", cure));
+        }
+        if text.len() > MAX_SOCKET_PATH {
+            return Err(Problem::new(text, format!("a socket's path has at most {MAX_SOCKET_PATH} bytes"), cure));
+        }
+        Ok(PathBuf::from(text))
+    };
+    let socket = raw.socket.as_ref().map(|text| typed(text, socket)).transpose()?;
+    Ok(socket.map_or_else(ControlSpec::default, |socket| ControlSpec { socket }))
+}
+
+impl FromStr for Queues {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        let refuse = || Problem::new(text, format!("queues is `all` or a number from 1 to {MAX_QUEUES}"), "write all");
+        let count = number(text, "the number of queues").map_err(|_| refuse())?;
+        if (1..=MAX_QUEUES).contains(&count) { Ok(Self::First(count)) } else { Err(refuse()) }
+    }
+}
+
+impl FromStr for CoreSet {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        let refuse = |cause: &str| Problem::new(text, cause, "write auto, or cores such as \"0\" or \"0,2-3\"");
+        let mut cores = std::collections::BTreeSet::new();
+        for part in text.split(',') {
+            let (low, high) = part.trim().split_once('-').unwrap_or((part.trim(), part.trim()));
+            let read = |text: &str| number(text, "a core").ok().filter(|core| *core <= MAX_CORE);
+            let (Some(low), Some(high)) = (read(low), read(high)) else {
+                return Err(refuse("this is not a list of cores"));
+            };
+            if low > high {
+                return Err(refuse("a range of cores is upside down"));
+            }
+            if !(low..=high).all(|core| cores.insert(core)) {
+                return Err(refuse("a core stands twice"));
+            }
+        }
+        Ok(Self::List(cores.into_iter().collect()))
+    }
+}

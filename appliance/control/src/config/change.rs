@@ -1,0 +1,105 @@
+//! Changes to a running configuration. Each gives a whole new one, judged by the rules of the file, or a problem.
+
+use super::judge::{Judge, Refused};
+use super::*;
+use crate::name::{AgentId, InterfaceName, RuleName};
+use crate::problem::Problem;
+
+impl Config {
+    /// The same configuration attached to these interfaces instead, each with its settings if the file has some:
+    /// `weir up --interface NAME`.
+    ///
+    /// # Errors
+    /// A name stands twice, or there are too many.
+    pub fn with_interfaces(mut self, names: &[InterfaceName]) -> Result<Self, Problem> {
+        let known = std::mem::take(&mut self.interfaces);
+        let spec = |name: &InterfaceName| known.iter().find(|spec| spec.name == *name).cloned();
+        self.interfaces =
+            names.iter().map(|name| spec(name).unwrap_or_else(|| InterfaceSpec::new(name.clone()))).collect();
+        self.judged()
+    }
+
+    /// The same configuration with the control socket at this path.
+    #[must_use]
+    pub fn with_socket(mut self, path: std::path::PathBuf) -> Self {
+        self.control.socket = path;
+        self
+    }
+
+    /// The configuration with one rule more. `place` counts from 1, the first to be asked; behind the last if it is
+    /// `None` or beyond the end.
+    ///
+    /// # Errors
+    /// The name is taken, the takers do not fit the action or are not enabled, or there are too many rules.
+    pub fn add_rule(&self, rule: RuleSpec, place: Option<u32>) -> Result<Self, Problem> {
+        let mut changed = self.clone();
+        let end = changed.rules.len();
+        let index = place.map_or(end, |place| (place.max(1) as usize - 1).min(end));
+        changed.rules.insert(index, rule);
+        changed.judged()
+    }
+
+    /// The configuration without the rule of this name.
+    ///
+    /// # Errors
+    /// No rule has this name.
+    pub fn remove_rule(&self, name: &RuleName) -> Result<Self, Problem> {
+        let mut changed = self.clone();
+        changed.rules.retain(|rule| rule.name != *name);
+        if changed.rules.len() == self.rules.len() {
+            return Err(Problem::new(name.to_string(), "no rule has this name", "see the names with: weir steer list"));
+        }
+        Ok(changed)
+    }
+
+    /// A name that no rule has: `rule-N`.
+    pub fn free_rule_name(&self) -> RuleName {
+        let taken = |name: &RuleName| self.rules.iter().any(|rule| rule.name == *name);
+        let mut number = self.rules.len() + 1;
+        while taken(&RuleName::numbered(number)) {
+            number += 1;
+        }
+        RuleName::numbered(number)
+    }
+
+    /// The configuration with this agent, in place of the one of the same number if there is one.
+    ///
+    /// # Errors
+    /// A value is out of its range, or there are too many agents.
+    pub fn set_agent(&self, agent: AgentSpec) -> Result<Self, Problem> {
+        let mut changed = self.clone();
+        changed.agents.retain(|other| other.id != agent.id);
+        changed.agents.push(agent);
+        changed.agents.sort_by_key(|agent| agent.id);
+        changed.judged()
+    }
+
+    /// The configuration without the agent of this number.
+    ///
+    /// # Errors
+    /// No agent has this number.
+    pub fn remove_agent(&self, id: AgentId) -> Result<Self, Problem> {
+        let mut changed = self.clone();
+        changed.agents.retain(|agent| agent.id != id);
+        if changed.agents.len() == self.agents.len() {
+            return Err(Problem::new(
+                id.to_string(),
+                "no agent has this number",
+                "see the numbers with: weir agent list",
+            ));
+        }
+        Ok(changed)
+    }
+
+    fn judged(self) -> Result<Self, Problem> {
+        let mut judge = Judge::new(self.enabled());
+        let judged = (|| {
+            self.interfaces.iter().try_for_each(|spec| judge.interface(spec))?;
+            self.rules.iter().try_for_each(|spec| judge.rule(spec))?;
+            self.flags.iter().try_for_each(|spec| judge.flag(spec))?;
+            self.agents.iter().try_for_each(|spec| judge.agent(spec))
+        })();
+        judged.map_err(|refused: Refused| refused.problem)?;
+        Ok(self)
+    }
+}

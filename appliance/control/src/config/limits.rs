@@ -1,0 +1,24 @@
+//! A limit on everything. Each stands beside the table that it protects.
+
+/// Rules: the bit vectors of the classifier's rule set have this many bits.
+pub const MAX_RULES: usize = 1024;
+/// Agents: slots of the classifier's agent table.
+pub const MAX_AGENTS: usize = 4096;
+/// Classes: sets of takers in use at the same time; a queue's row in the XSKMAP.
+pub const MAX_CLASSES: usize = 64;
+/// Interfaces that the classifier is attached to, and interfaces that agents are behind: slots of the device map.
+pub const MAX_INTERFACES: usize = 64;
+/// Queues of one interface.
+pub const MAX_QUEUES: u32 = 64;
+/// Flag shares: each takes a range of the 10 000 buckets.
+pub const MAX_FLAGS: usize = 64;
+/// The longest configuration file in bytes: 4096 agents and 1024 rules at their longest take less than half of it.
+pub const MAX_FILE_BYTES: usize = 4 << 20;
+/// Descriptors of one receive ring: the kernel wants a power of two; fewer than 64 starve a driver's batch.
+pub const RX_RING: std::ops::RangeInclusive<u32> = 64..=32_768;
+/// Highest core number that is believed (CONFIG_NR_CPUS of distribution kernels is at most 8192).
+pub const MAX_CORE: u32 = 8_191;
+/// Longest path of a Unix socket in bytes: `sun_path` holds 108 with its closing zero (unix(7)).
+pub const MAX_SOCKET_PATH: usize = 107;
+/// The greatest weight of an agent.
+pub const MAX_WEIGHT: u32 = 1000;

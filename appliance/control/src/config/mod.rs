@@ -1,0 +1,112 @@
+//! The one configuration: typed once from YAML, handed to each room as a narrow struct by value.
+
+mod build;
+mod change;
+mod error;
+mod judge;
+mod limits;
+mod raw;
+mod rooms;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+pub use error::ConfigError;
+pub use limits::*;
+pub use rooms::*;
+
+use crate::taker::FeatureName;
+
+/// Everything that `weir up` needs to know. Only [`Config::parse`] and the checked changes
+/// ([`Config::add_rule`] and its like) make one, so whoever holds it holds a valid one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub(crate) interfaces: Vec<InterfaceSpec>,
+    pub(crate) memory: MemorySpec,
+    pub(crate) cores: CoreSpec,
+    pub(crate) wait: WaitMode,
+    pub(crate) features: BTreeMap<FeatureName, FeatureSpec>,
+    pub(crate) rules: Vec<RuleSpec>,
+    pub(crate) flags: Vec<FlagSpec>,
+    pub(crate) agents: Vec<AgentSpec>,
+    pub(crate) control: ControlSpec,
+}
+
+impl Config {
+    /// Reads a configuration. An empty text gives the defaults: no interface, no rule, every feature of this build on.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with line, column, value, cause and cure. Never panics, whatever the text.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        build::build(&raw::read(text)?)
+    }
+
+    /// The interfaces that the classifier is attached to.
+    pub fn interfaces(&self) -> &[InterfaceSpec] {
+        &self.interfaces
+    }
+
+    /// Frames and rings.
+    pub fn memory(&self) -> MemorySpec {
+        self.memory
+    }
+
+    /// Which cores do what.
+    pub fn cores(&self) -> &CoreSpec {
+        &self.cores
+    }
+
+    /// How the data plane waits when nothing arrives.
+    pub fn wait(&self) -> WaitMode {
+        self.wait
+    }
+
+    /// The features named in the file and those on by default, by name.
+    pub fn features(&self) -> &BTreeMap<FeatureName, FeatureSpec> {
+        &self.features
+    }
+
+    /// The features that run.
+    pub fn enabled(&self) -> impl Iterator<Item = FeatureName> {
+        self.features.iter().filter(|(_, spec)| spec.enabled).map(|(name, _)| *name)
+    }
+
+    /// The rules, first match first.
+    pub fn rules(&self) -> &[RuleSpec] {
+        &self.rules
+    }
+
+    /// The flag shares: what flows that no rule takes are given to.
+    pub fn flags(&self) -> &[FlagSpec] {
+        &self.flags
+    }
+
+    /// The agents, by number.
+    pub fn agents(&self) -> &[AgentSpec] {
+        &self.agents
+    }
+
+    /// The control socket.
+    pub fn control(&self) -> &ControlSpec {
+        &self.control
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            interfaces: Vec::new(),
+            memory: MemorySpec::default(),
+            cores: CoreSpec::default(),
+            wait: WaitMode::default(),
+            features: FeatureName::all().map(|name| (name, FeatureSpec::default())).collect(),
+            rules: Vec::new(),
+            flags: Vec::new(),
+            agents: Vec::new(),
+            control: ControlSpec::default(),
+        }
+    }
+}

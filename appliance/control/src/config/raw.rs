@@ -1,0 +1,115 @@
+//! The file as it is written: every value still text, with its place. Only [`super::build`] sees this.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+use serde_saphyr::Spanned;
+
+use super::{ConfigError, MAX_FILE_BYTES};
+use crate::problem::Problem;
+
+/// A scalar as it is written, and where.
+pub(super) type Text = Spanned<String>;
+/// A list, and where it starts.
+pub(super) type List<T> = Spanned<Vec<Spanned<T>>>;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    pub(super) interfaces: Option<List<Interface>>,
+    pub(super) memory: Option<Memory>,
+    pub(super) cores: Option<Cores>,
+    pub(super) wait: Option<Text>,
+    pub(super) features: Option<HashMap<Text, Option<Feature>>>,
+    pub(super) rules: Option<List<Rule>>,
+    pub(super) flags: Option<List<Flag>>,
+    pub(super) agents: Option<List<Agent>>,
+    pub(super) control: Option<Control>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Interface {
+    pub(super) name: Text,
+    pub(super) queues: Option<Text>,
+    pub(super) mode: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Memory {
+    pub(super) frame_size: Option<Text>,
+    pub(super) rx_ring: Option<Text>,
+    pub(super) hugepages: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cores {
+    pub(super) critical: Option<Text>,
+    pub(super) batch: Option<Text>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Feature {
+    pub(super) enabled: Option<Text>,
+    pub(super) wait: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rule {
+    pub(super) name: Option<Text>,
+    #[serde(rename = "match")]
+    pub(super) matches: Text,
+    pub(super) action: Text,
+    pub(super) to: Option<List<String>>,
+    pub(super) share: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Flag {
+    pub(super) to: List<String>,
+    pub(super) share: Text,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Agent {
+    pub(super) id: Text,
+    pub(super) address: Text,
+    pub(super) mac: Text,
+    pub(super) interface: Text,
+    #[serde(rename = "type")]
+    pub(super) kind: Option<Text>,
+    pub(super) weight: Option<Text>,
+    pub(super) modality: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Control {
+    pub(super) socket: Option<Text>,
+}
+
+/// Reads the YAML. Anchors and merge keys are not part of the configuration's language: they would hide where a value
+/// stands.
+pub(super) fn read(text: &str) -> Result<File, ConfigError> {
+    if text.len() > MAX_FILE_BYTES {
+        let problem = Problem::new(
+            format!("{} bytes", text.len()),
+            format!("a configuration has at most {MAX_FILE_BYTES} bytes"),
+            "check that this is the right file",
+        );
+        return Err(ConfigError::at(serde_saphyr::Location::UNKNOWN, problem));
+    }
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_aliases: 0 },
+        merge_keys: serde_saphyr::MergeKeyPolicy::AsOrdinary,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| ConfigError::from_yaml(text, &error))
+}

@@ -1,0 +1,295 @@
+//! The narrow structs: what each room gets of the configuration.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::matching::{MatchExpression, ModalitySet};
+use crate::name::{AgentId, InterfaceName, Mac, RuleName};
+use crate::problem::Problem;
+use crate::share::Share;
+use crate::taker::FeatureName;
+
+/// A closed set of words: the enum, its names, and an error that offers all of them.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $text)] $variant),+ }
+
+        impl $name {
+            /// Every word, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The word, as it is written.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = Problem;
+
+            fn from_str(text: &str) -> Result<Self, Problem> {
+                Self::ALL.iter().copied().find(|word| word.as_str() == text).ok_or_else(|| {
+                    let known: Vec<_> = Self::ALL.iter().map(|word| word.as_str()).collect();
+                    Problem::new(text, concat!("this is not ", $what), format!("write one of: {}", known.join(", ")))
+                })
+            }
+        }
+    };
+}
+
+words! {
+    /// How the classifier shall be attached.
+    ModeWish, "an attach mode" {
+        /// The best that the driver can: native, else generic; the status says which and why.
+        Best = "best",
+        /// In the driver, or refuse.
+        Native = "native",
+        /// In the network stack, with an `sk_buff`: for comparison only.
+        Generic = "generic",
+    }
+}
+
+words! {
+    /// What a loop does when nothing arrives.
+    WaitMode, "a way to wait" {
+        /// Sleep until the kernel wakes it: idle cores stay idle.
+        Poll = "poll",
+        /// Look again at once: least latency, one whole core each.
+        Spin = "spin",
+    }
+}
+
+words! {
+    /// Whether the frames' memory is on 2 MiB pages.
+    HugePages, "a choice of pages" {
+        /// Where the host has them free, else plain pages; the status says which and why.
+        Prefer = "prefer",
+        /// Or refuse to start.
+        Require = "require",
+        /// Plain pages.
+        Never = "never",
+    }
+}
+
+words! {
+    /// What is done with a frame.
+    RuleAction, "an action" {
+        /// Give it to the network stack.
+        Pass = "pass",
+        /// Drop it, counted under the rule.
+        Drop = "drop",
+        /// Send it to the agent that its message names.
+        Forward = "forward",
+        /// Give it to the takers.
+        Deliver = "deliver",
+        /// Forward it and give it to the takers.
+        Mirror = "mirror",
+    }
+}
+
+impl RuleAction {
+    /// Whether the action gives frames to takers, so that a rule must name some.
+    pub const fn has_takers(self) -> bool {
+        matches!(self, Self::Deliver | Self::Mirror)
+    }
+}
+
+/// How many of an interface's queues are used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Queues {
+    /// All that the interface has (the default).
+    #[default]
+    All,
+    /// The first so many, 1 to [`MAX_QUEUES`](super::MAX_QUEUES).
+    First(u32),
+}
+
+impl fmt::Display for Queues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.pad("all"),
+            Self::First(count) => f.pad(&count.to_string()),
+        }
+    }
+}
+
+/// An interface that the classifier is attached to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceSpec {
+    /// The interface.
+    pub name: InterfaceName,
+    /// Its queues (default all).
+    pub queues: Queues,
+    /// How to attach (default best).
+    pub mode: ModeWish,
+}
+
+impl InterfaceSpec {
+    /// All queues, the best mode.
+    pub fn new(name: InterfaceName) -> Self {
+        Self { name, queues: Queues::All, mode: ModeWish::Best }
+    }
+}
+
+/// Frames and rings. Per queue the frames are counted by the pool's budget, not here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemorySpec {
+    /// Bytes of one frame: 2048 (default) or 4096, the only sizes that a page holds a whole number of and a
+    /// 1500-byte frame fits in. Longer frames take several.
+    pub frame_size: u32,
+    /// Descriptors of each receive ring, a power of two in [`RX_RING`](super::RX_RING) (default 4096).
+    pub rx_ring: u32,
+    /// 2 MiB pages (default prefer).
+    pub hugepages: HugePages,
+}
+
+impl Default for MemorySpec {
+    fn default() -> Self {
+        Self { frame_size: 2048, rx_ring: 4096, hugepages: HugePages::Prefer }
+    }
+}
+
+/// Which cores a kind of work is pinned to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CoreSet {
+    /// What the host's topology suggests (the default).
+    #[default]
+    Auto,
+    /// These, ascending and without repetition; never empty.
+    List(Vec<u32>),
+}
+
+/// `auto`, or ranges as `taskset -c` takes them: `0,2-3`.
+impl fmt::Display for CoreSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::List(cores) = self else { return f.pad("auto") };
+        let mut text = String::new();
+        for run in cores.chunk_by(|a, b| a + 1 == *b) {
+            let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+            let comma = if text.is_empty() { "" } else { "," };
+            text += &if first == last { format!("{comma}{first}") } else { format!("{comma}{first}-{last}") };
+        }
+        f.pad(&text)
+    }
+}
+
+/// Cores of the data plane and of the features.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CoreSpec {
+    /// Cores that move frames.
+    pub critical: CoreSet,
+    /// Cores that features work on.
+    pub batch: CoreSet,
+}
+
+/// One feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeatureSpec {
+    /// Whether its worker runs (default true).
+    pub enabled: bool,
+    /// How its worker waits (default poll).
+    pub wait: WaitMode,
+}
+
+impl Default for FeatureSpec {
+    fn default() -> Self {
+        Self { enabled: true, wait: WaitMode::Poll }
+    }
+}
+
+/// A rule. Its place in the list is its priority: the first that matches decides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleSpec {
+    /// Its name, unique.
+    pub name: RuleName,
+    /// What it matches.
+    #[serde(rename = "match")]
+    pub matches: MatchExpression,
+    /// What it does.
+    pub action: RuleAction,
+    /// Who takes the frames: not empty exactly if the action has takers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub to: Vec<FeatureName>,
+    /// Which share of the matching flows it applies to; the others go on to the next rule.
+    #[serde(default)]
+    pub share: Share,
+}
+
+/// A share of the flows that no rule took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlagSpec {
+    /// Who takes them; not empty.
+    pub to: Vec<FeatureName>,
+    /// How many; all flags together at most 100%.
+    pub share: Share,
+}
+
+/// An agent: where frames to it go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentSpec {
+    /// Its number in message headers, unique.
+    pub id: AgentId,
+    /// Its address; the destination of a forwarded frame becomes this.
+    pub address: IpAddr,
+    /// Its Ethernet address, or its gateway's.
+    pub mac: Mac,
+    /// The interface it is behind.
+    pub interface: InterfaceName,
+    /// Its type (default 1): services pick among agents of one type.
+    #[serde(rename = "type", default = "one")]
+    pub kind: u32,
+    /// Its weight among agents of its type, 1 to 1000 (default 1).
+    #[serde(default = "one")]
+    pub weight: u32,
+    /// What it prefers, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modality: Option<ModalitySet>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// The control socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlSpec {
+    /// Where it is (default [`ControlSpec::DEFAULT_SOCKET`]).
+    pub socket: PathBuf,
+}
+
+impl ControlSpec {
+    /// Where the control socket is unless the configuration says otherwise.
+    pub const DEFAULT_SOCKET: &str = "/run/weir/control.sock";
+}
+
+impl Default for ControlSpec {
+    fn default() -> Self {
+        Self { socket: PathBuf::from(Self::DEFAULT_SOCKET) }
+    }
+}
+
+impl Default for ModeWish {
+    fn default() -> Self {
+        Self::Best
+    }
+}
+
+impl Default for WaitMode {
+    fn default() -> Self {
+        Self::Poll
+    }
+}

@@ -1,0 +1,76 @@
+//! Writes the configuration back as YAML: the same order always, so that a change shows as few lines of difference.
+
+use std::fmt::Write as _;
+
+use super::*;
+
+impl Config {
+    /// The configuration as YAML. [`Config::parse`] reads it back to an equal one.
+    pub fn to_yaml(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        list(out, "interfaces", &self.interfaces, |spec| {
+            format!("{{name: {}, queues: {}, mode: {}}}", quoted(spec.name.as_str()), spec.queues, spec.mode)
+        })?;
+        let MemorySpec { frame_size, rx_ring, hugepages } = self.memory;
+        writeln!(out, "memory: {{frame_size: {frame_size}, rx_ring: {rx_ring}, hugepages: {hugepages}}}")?;
+        let CoreSpec { critical, batch } = &self.cores;
+        writeln!(out, "cores: {{critical: {}, batch: {}}}", quoted(&critical.to_string()), quoted(&batch.to_string()))?;
+        writeln!(out, "wait: {}", self.wait)?;
+        writeln!(out, "features:")?;
+        for (name, FeatureSpec { enabled, wait }) in &self.features {
+            writeln!(out, "  {name}: {{enabled: {enabled}, wait: {wait}}}")?;
+        }
+        list(out, "rules", &self.rules, |spec| {
+            let to = if spec.to.is_empty() { String::new() } else { format!(", to: {}", names(&spec.to)) };
+            let (name, matches) = (quoted(spec.name.as_str()), quoted(&spec.matches.to_string()));
+            format!("{{name: {name}, match: {matches}, action: {}{to}, share: {}}}", spec.action, spec.share)
+        })?;
+        list(out, "flags", &self.flags, |spec| format!("{{to: {}, share: {}}}", names(&spec.to), spec.share))?;
+        list(out, "agents", &self.agents, |spec| {
+            let AgentSpec { id, address, mac, interface, kind, weight, modality } = spec;
+            let modality = modality.map(|set| format!(", modality: {}", quoted(&set.to_string()))).unwrap_or_default();
+            let (address, interface) = (quoted(&address.to_string()), quoted(interface.as_str()));
+            format!(
+                "{{id: {id}, address: {address}, mac: \"{mac}\", interface: {interface}, type: {kind}, weight: {weight}{modality}}}"
+            )
+        })?;
+        writeln!(out, "control: {{socket: {}}}", quoted(&self.control.socket.to_string_lossy()))
+    }
+}
+
+/// One item a line, so that a change of one item is a change of one line.
+fn list<T>(out: &mut String, key: &str, items: &[T], line: impl Fn(&T) -> String) -> std::fmt::Result {
+    if items.is_empty() {
+        return writeln!(out, "{key}: []");
+    }
+    writeln!(out, "{key}:")?;
+    items.iter().try_for_each(|item| writeln!(out, "  - {}", line(item)))
+}
+
+fn names(features: &[FeatureName]) -> String {
+    format!("[{}]", features.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", "))
+}
+
+/// A YAML double-quoted scalar (YAML 1.2, section 7.3.1), so that no name can be read as a number, a date or null.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c if c.is_control() => {
+                let _ = write!(out, "\\U{:08x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out + "\""
+}

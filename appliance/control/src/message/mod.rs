@@ -1,0 +1,25 @@
+//! The messages of the control socket and the reports that other programs read: shapes that stay, with serde both ways.
+//!
+//! A conversation is one line of JSON each way: `{"op":"status"}` and `{"ok":{"status":{…}}}`, or
+//! `{"error":{"value":…,"cause":…,"cure":…}}`.
+
+mod bench;
+mod flow;
+mod line;
+mod replay;
+mod request;
+mod status;
+mod why;
+
+pub use bench::{BenchReport, BenchRow, Better};
+pub use flow::{FlowTuple, HexBytes};
+pub use line::{LineError, MAX_LINE_BYTES, read_line, write_line};
+pub use replay::ReplayReport;
+pub use request::{Answer, Done, NewRule, RecordsAnswer, Reply, Request, WhyQuestion};
+pub use status::{
+    AgentStatus, CoreStatus, Counters, FeatureStatus, Host, Identity, InterfaceMode, InterfaceStatus, MemoryStatus,
+    ProcessState, ProcessStatus, RingStatus, RuleStatus, SourceWindow, Status, WindowStatus,
+};
+pub use why::{
+    FlowExplanation, Fragment, Inner, Ip, MessageFields, MessageKind, Ports, Tunnel, Verdict, WhyFrame, WhyStep,
+};

@@ -1,0 +1,154 @@
+//! What is asked over the control socket, and what comes back.
+
+use serde::{Deserialize, Serialize};
+
+use super::{AgentStatus, FlowExplanation, FlowTuple, HexBytes, RuleStatus, Status, WhyFrame};
+use crate::config::{AgentSpec, RuleSpec};
+use crate::name::{AgentId, RuleName};
+use crate::problem::Problem;
+use crate::taker::FeatureName;
+
+/// A request: `{"op":"steer.remove","name":"telemetry"}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "op")]
+pub enum Request {
+    /// Everything on one page.
+    #[serde(rename = "status")]
+    Status,
+    /// The rules with their counters.
+    #[serde(rename = "steer.list")]
+    SteerList,
+    /// One rule more.
+    #[serde(rename = "steer.add")]
+    SteerAdd {
+        /// The rule, as in the configuration. Without a name it gets a free one.
+        rule: NewRule,
+        /// Its place from 1, the first to be asked; last if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        place: Option<u32>,
+    },
+    /// One rule less.
+    #[serde(rename = "steer.remove")]
+    SteerRemove {
+        /// Its name.
+        name: RuleName,
+    },
+    /// The agents.
+    #[serde(rename = "agent.list")]
+    AgentList,
+    /// A new agent, or new values for a known one.
+    #[serde(rename = "agent.set")]
+    AgentSet {
+        /// The agent, as in the configuration.
+        agent: AgentSpec,
+    },
+    /// One agent less.
+    #[serde(rename = "agent.remove")]
+    AgentRemove {
+        /// Its number.
+        id: AgentId,
+    },
+    /// Why a flow or a frame goes where it goes.
+    #[serde(rename = "why")]
+    Why(WhyQuestion),
+    /// A feature's latest records.
+    #[serde(rename = "records")]
+    Records {
+        /// The feature.
+        feature: FeatureName,
+        /// How many at most, the latest last.
+        limit: u32,
+    },
+    /// End in good order.
+    #[serde(rename = "stop")]
+    Stop,
+}
+
+/// What `why` is asked about: `{"op":"why","flow":"10.0.0.1:5000-10.0.0.2:48100/udp"}` or `{"op":"why","frame":"00ff…"}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhyQuestion {
+    /// A live flow.
+    Flow(FlowTuple),
+    /// The bytes of one frame.
+    Frame(HexBytes),
+}
+
+/// A reply: `{"ok":…}` or `{"error":{"value","cause","cure"}}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reply {
+    /// The request was carried out.
+    Ok(Answer),
+    /// It was not, and nothing has changed.
+    Error(Problem),
+}
+
+/// What a request that was carried out gives back, under the answer's name: `{"ok":{"rules":[…]}}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// To `status`.
+    Status(Box<Status>),
+    /// To `steer.list`, first match first.
+    Rules(Vec<RuleStatus>),
+    /// To `agent.list`, by number.
+    Agents(Vec<AgentStatus>),
+    /// To `why` about a flow.
+    Flow(Box<FlowExplanation>),
+    /// To `why` about a frame.
+    Frame(Box<WhyFrame>),
+    /// To `records`.
+    Records(RecordsAnswer),
+    /// To a change, and to `stop`.
+    Done(Done),
+}
+
+/// A feature's latest records, as the feature writes them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordsAnswer {
+    /// The feature.
+    pub feature: FeatureName,
+    /// Its records, the latest last.
+    pub records: Vec<serde_json::Value>,
+}
+
+/// What a change did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    /// One sentence for people: `rule telemetry added at place 1`.
+    pub text: String,
+    /// Whether the configuration file has it too, so that it survives a restart.
+    pub saved: bool,
+    /// Why it is not in the file, if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsaved_because: Option<String>,
+}
+
+/// A rule that may come without a name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewRule {
+    /// Its name; a free one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<RuleName>,
+    /// What it matches.
+    #[serde(rename = "match")]
+    pub matches: crate::matching::MatchExpression,
+    /// What it does.
+    pub action: crate::config::RuleAction,
+    /// Who takes the frames.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub to: Vec<FeatureName>,
+    /// Which share of the flows.
+    #[serde(default)]
+    pub share: crate::share::Share,
+}
+
+impl NewRule {
+    /// The rule under its own name, or under this one.
+    pub fn named(self, otherwise: impl FnOnce() -> RuleName) -> RuleSpec {
+        let Self { name, matches, action, to, share } = self;
+        RuleSpec { name: name.unwrap_or_else(otherwise), matches, action, to, share }
+    }
+}

@@ -1,0 +1,325 @@
+//! The one-page state. `interfaces`, `processes`, `rings` and `counters` are read by scripts: fields are only added.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{AgentSpec, RuleSpec};
+use crate::taker::FeatureName;
+
+/// The answer to `status`, and what `weir status --json` prints.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Which weir this is and on what.
+    #[serde(default)]
+    pub weir: Identity,
+    /// Interfaces with the mode that each got, and why.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// The supervisor's children.
+    pub processes: Vec<ProcessStatus>,
+    /// One per queue and class in use.
+    pub rings: Vec<RingStatus>,
+    /// Frames since the classifier was loaded, over all interfaces.
+    pub counters: Counters,
+    /// Frames' memory.
+    #[serde(default)]
+    pub memory: MemoryStatus,
+    /// Which cores do what.
+    #[serde(default)]
+    pub cores: CoreStatus,
+    /// Each feature that runs, with its latest window.
+    #[serde(default)]
+    pub features: Vec<FeatureStatus>,
+}
+
+/// Which weir this is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Version of the package.
+    pub version: String,
+    /// Build: commit, profile.
+    pub build: String,
+    /// Seconds since the supervisor started.
+    pub uptime_s: f64,
+    /// The host.
+    pub host: Host,
+}
+
+/// The host, as figures name it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Host {
+    /// Host name.
+    pub name: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Processor model.
+    pub cpu: String,
+    /// Logical cores.
+    pub cores: u32,
+    /// Bytes of memory.
+    pub memory_bytes: u64,
+    /// `bare-metal`, or the name of the hypervisor or container that is seen.
+    pub virtualization: String,
+}
+
+/// How frames come from an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InterfaceMode {
+    /// The card writes into the rings' memory.
+    #[serde(rename = "zero-copy")]
+    ZeroCopy,
+    /// Classified in the driver; the kernel copies once.
+    #[serde(rename = "native-copy")]
+    NativeCopy,
+    /// Classified in the network stack; the kernel copies once.
+    #[serde(rename = "generic")]
+    Generic,
+}
+
+impl InterfaceMode {
+    /// The word in JSON and in tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ZeroCopy => "zero-copy",
+            Self::NativeCopy => "native-copy",
+            Self::Generic => "generic",
+        }
+    }
+}
+
+/// One interface.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// The mode that it got.
+    pub mode: InterfaceMode,
+    /// Why it got that one.
+    pub why: String,
+    /// Queues in use.
+    pub queues: u32,
+    /// Whether the link is up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up: Option<bool>,
+    /// Longest payload of a frame in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+}
+
+/// What a process is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProcessState {
+    /// Started, not ready yet.
+    Starting,
+    /// At work.
+    Running,
+    /// Died; waiting before it is started again.
+    BackingOff,
+    /// Ending in good order.
+    Stopping,
+    /// Ended, and will not be started again.
+    Stopped,
+}
+
+impl ProcessState {
+    /// The word in JSON and in tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::BackingOff => "backing-off",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// One process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProcessStatus {
+    /// `supervisor`, `dataplane`, `worker streaming`.
+    pub name: String,
+    /// Its number; 0 if it does not run.
+    pub pid: u32,
+    /// What it is doing.
+    pub state: ProcessState,
+    /// Its proportional share of memory in bytes.
+    pub pss_bytes: u64,
+    /// Percent of one core since the last status, 100 for one whole core.
+    pub cpu_percent: f64,
+    /// How often it was started again.
+    pub restarts: u32,
+    /// How it ended last, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<String>,
+}
+
+/// One ring: a queue's class.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RingStatus {
+    /// The interface, or the source that writes the ring.
+    pub interface: String,
+    /// The queue.
+    pub queue: u32,
+    /// The class.
+    pub class: u8,
+    /// Who takes its frames.
+    pub takers: Vec<String>,
+    /// Descriptors that it holds.
+    pub size: u32,
+    /// Descriptors in it now.
+    pub fill: u32,
+    /// Frames that the kernel dropped because it was full or had no frame to fill.
+    pub dropped: u64,
+}
+
+/// Frames. Always `received = passed + sum of dropped + forwarded + delivered`; mirrored frames count as forwarded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Seen by the classifier.
+    pub received: u64,
+    /// Given to the network stack.
+    pub passed: u64,
+    /// Dropped, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Sent on to an agent.
+    pub forwarded: u64,
+    /// Put on a ring.
+    pub delivered: u64,
+    /// Forwarded and put on a ring; part of `forwarded`.
+    pub mirrored: u64,
+    /// Taken, by taker.
+    pub per_taker: BTreeMap<String, u64>,
+    /// Oddities that were counted and passed, by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub noted: BTreeMap<String, u64>,
+}
+
+impl Counters {
+    /// All drops together.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.values().sum()
+    }
+
+    /// Whether every received frame is accounted for.
+    pub fn is_balanced(&self) -> bool {
+        self.received == self.passed + self.dropped_total() + self.forwarded + self.delivered
+    }
+}
+
+/// Frames' memory.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemoryStatus {
+    /// Bytes that hold frames.
+    pub umem_bytes: u64,
+    /// `hugepages-2M` or `plain`.
+    pub backing: String,
+    /// Why it is on these pages.
+    pub why: String,
+    /// What all processes together hold beside the frames, in bytes.
+    pub pss_beside_umem_bytes: u64,
+}
+
+/// Which cores do what.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CoreStatus {
+    /// `critical 0, batch 1-3`.
+    pub plan: String,
+    /// Where that comes from: the configuration, the kernel's core types, capacities, or all cores being equal.
+    pub source: String,
+    /// What all processes together take while nothing arrives, in percent of one core; absent until measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_cpu_percent: Option<f64>,
+}
+
+/// One feature.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FeatureStatus {
+    /// Its name.
+    pub name: FeatureName,
+    /// What its worker is doing.
+    pub state: ProcessState,
+    /// Frames taken.
+    pub frames: u64,
+    /// Events in them.
+    pub events: u64,
+    /// Records written.
+    pub records: u64,
+    /// Descriptors in its rings that it has not finished.
+    pub behind: u64,
+    /// The window that closed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowStatus>,
+}
+
+/// A closed window of a feature.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WindowStatus {
+    /// Length in milliseconds.
+    pub length_ms: u64,
+    /// Sources seen in it.
+    pub sources: u64,
+    /// Events in it.
+    pub events: u64,
+    /// Events a second.
+    pub events_per_s: f64,
+    /// Latency from the time in the message, microseconds, median; absent where clocks do not allow it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50_us: Option<f64>,
+    /// The same, 99th percentile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_us: Option<f64>,
+    /// Messages that a gap in sequence numbers says are missing.
+    #[serde(default)]
+    pub missing: u64,
+    /// The busiest sources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top: Vec<SourceWindow>,
+}
+
+/// One source in a window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceWindow {
+    /// The agent's number, or the address.
+    pub source: String,
+    /// Message or event type, if the row is of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<u32>,
+    /// Events in the window.
+    pub events: u64,
+    /// Events a second.
+    pub events_per_s: f64,
+    /// Latency, microseconds, median.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50_us: Option<f64>,
+    /// Latency, microseconds, 99th percentile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_us: Option<f64>,
+}
+
+/// One rule with its counters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RuleStatus {
+    /// Its place from 1.
+    pub place: u32,
+    /// The rule.
+    #[serde(flatten)]
+    pub rule: RuleSpec,
+    /// The class that its frames go to, if any.
+    pub class: Option<u8>,
+    /// Frames that it decided.
+    pub packets: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+}
+
+/// One agent with what is known of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AgentStatus {
+    /// The agent.
+    #[serde(flatten)]
+    pub agent: AgentSpec,
+    /// Whether frames to it can leave now: its interface is there and up.
+    pub reachable: bool,
+}

@@ -1,0 +1,49 @@
+//! What went wrong, in the three parts that a person needs: the value, the cause and the cure.
+
+use serde::{Deserialize, Serialize};
+
+/// One refused value. Its text is always one line: `VALUE: cause; cure`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{}: {}; {}", one_line(.value), one_line(.cause), one_line(.cure))]
+pub struct Problem {
+    /// What was given, as it was written.
+    pub value: String,
+    /// Why it cannot be used.
+    pub cause: String,
+    /// What to do instead.
+    pub cure: String,
+}
+
+impl Problem {
+    /// A problem from its three parts.
+    pub fn new(value: impl Into<String>, cause: impl Into<String>, cure: impl Into<String>) -> Self {
+        Self { value: value.into(), cause: cause.into(), cure: cure.into() }
+    }
+}
+
+/// The text without control characters, so that a hostile value cannot break the line or the terminal, and at most
+/// 200 characters long. An empty value is shown as `""`.
+pub fn one_line(text: &str) -> String {
+    const LONGEST: usize = 200;
+    if text.is_empty() {
+        return "\"\"".to_owned();
+    }
+    let mut line: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        line.push('…');
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_one_line_whatever_the_value() {
+        let problem = Problem::new("a\nb\u{1b}[31m", "it has\ttwo lines", "write one");
+        assert_eq!(problem.to_string(), "a b [31m: it has two lines; write one");
+        assert_eq!(Problem::new("", "empty", "write a name").to_string(), "\"\": empty; write a name");
+        assert!(Problem::new("x".repeat(5000), "long", "shorten").to_string().chars().count() < 300);
+    }
+}
