@@ -84,6 +84,7 @@ impl ClassRing {
         }
         cursors.start_at(slot, start);
         self.takers.push(ClassTaker { id, cursors, slot, accepted: start }).map_err(|taker| taker.id)?;
+        self.write_gauges(start);
         Ok(start)
     }
 
