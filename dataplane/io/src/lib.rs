@@ -1,1 +1,24 @@
-//! Every kernel call of the data plane
+//! Room 4: every kernel call of the data plane. Frames come from AF_XDP queues and leave as rings for the pool and takers.
+//!
+//! | module | kernel facility |
+//! |---|---|
+//! | [`mapping`] | mmap: memory that lives as long as the value |
+//! | [`shared`] | memfd: pages and rings two processes share, sealed |
+//! | [`umem`] | the frames' memory on hugepages, and a taker's read-only view of it |
+//! | [`xdp`] | AF_XDP sockets and their rings |
+//! | [`fds`] | file descriptors passed over unix sockets |
+//! | [`wait`] | epoll, eventfd, timerfd, pidfd |
+//! | [`clock`] | clocks in nanoseconds |
+#![allow(unsafe_code)]
+
+pub mod clock;
+pub mod error;
+pub mod fds;
+pub mod mapping;
+pub mod shared;
+pub mod umem;
+pub mod wait;
+pub mod xdp;
+
+pub use error::IoError;
+pub use mapping::Mapping;

@@ -16,6 +16,7 @@
 #![allow(unsafe_code)]
 
 pub mod descriptor;
+pub mod flows;
 pub mod lend;
 pub mod memory;
 pub mod order;
@@ -25,6 +26,7 @@ pub mod record;
 pub mod transmit;
 
 pub use descriptor::{Descriptor, RingOffsets};
+pub use flows::FlowTable;
 pub use lend::{CompletionRing, FillRing};
 pub use memory::{HeapMemory, Memory, RingError};
 pub use order::{Corrupt, Full, Hostile};

@@ -53,7 +53,10 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy + Send + 'static> Plain for T {
 
 /// 64-bit words of a `T`; refuses at compile time what is no whole number of them.
 const fn words<T>() -> usize {
-    assert!(size_of::<T>() > 0 && size_of::<T>() % 8 == 0, "a ring's record is a whole number of 8-byte words");
+    assert!(
+        size_of::<T>() > 0 && size_of::<T>().is_multiple_of(8),
+        "a ring's record is a whole number of 8-byte words"
+    );
     size_of::<T>() / 8
 }
 
