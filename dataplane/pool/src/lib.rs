@@ -8,6 +8,6 @@
 pub mod budget;
 pub mod class;
 pub mod gauges;
-//pub mod pool;
-//pub mod queue;
+pub mod pool;
+pub mod queue;
 pub mod transmit;

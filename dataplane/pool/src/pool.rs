@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
+use std::time::Duration;
 
 use weir_dataplane_io::wait::{Epoll, EventFd};
 use weir_dataplane_ring::OwnerCursors;
@@ -50,7 +51,7 @@ pub struct Pool {
 }
 
 /// Longest sleep: gauges stay fresh and rings are recycled even when no taker kicks.
-const LONGEST_SLEEP_MS: u32 = 100;
+const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
 impl Pool {
     /// A pool over `queues`, all of whose frames are lent to the kernel here.
@@ -69,9 +70,10 @@ impl Pool {
     ///
     /// # Errors
     /// When the kernel refuses to wait, which ends the dataplane: without it no frame would come back.
-    pub fn run(mut self, epoll: &Epoll, wake: &EventFd) -> Result<(), weir_dataplane_io::IoError> {
+    pub fn run(mut self, epoll: &mut Epoll, wake: &EventFd) -> Result<(), weir_dataplane_io::IoError> {
         loop {
-            epoll.wait(Some(LONGEST_SLEEP_MS))?;
+            // Who kicked does not matter: a turn looks at all rings. Kicks are edges, so nobody has to read them.
+            let _ = epoll.wait(Some(LONGEST_SLEEP))?.count();
             wake.drain();
             while let Ok(request) = self.requests.try_recv() {
                 if self.answer(request) {
@@ -109,7 +111,7 @@ impl Pool {
         for out in self.queues.iter_mut().filter_map(|queue| queue.tx.as_mut()) {
             // A kick sends a limited number of frames (32 in copy mode), so it is repeated until the ring is empty.
             if out.waiting {
-                out.waiting = !out.socket.kick();
+                out.waiting = out.kick();
             }
         }
     }

@@ -26,10 +26,29 @@ pub struct Queue {
 pub struct Outlet {
     /// The ring.
     pub ring: TxRing,
-    /// Its socket.
-    pub socket: Socket,
+    /// Its socket; shared with who reads its statistics.
+    pub socket: Arc<Socket>,
     /// True when frames were put on the ring since the last kick.
     pub waiting: bool,
+}
+
+/// Kicks tried in one turn: in copy mode the kernel sends 32 frames for each, so this empties a ring of 2048.
+const KICKS: usize = 64;
+
+impl Outlet {
+    /// Makes the kernel send. True when frames may be left on the ring: the kernel was busy, or the interface is away,
+    /// and the next turn tries again.
+    pub fn kick(&mut self) -> bool {
+        for _ in 0..KICKS {
+            if self.ring.free() == self.ring.size() {
+                return false;
+            }
+            if !self.socket.kick().is_ok_and(|taken| taken) {
+                break;
+            }
+        }
+        self.ring.free() != self.ring.size()
+    }
 }
 
 /// A class's ring and where its mirrored frames leave.

@@ -42,6 +42,25 @@ pub struct Record {
 
 const _: () = assert!(size_of::<Record>() == 128);
 
+impl Record {
+    /// Most bytes a record carries.
+    pub const BODY: usize = 112;
+
+    /// A record about stream time `time_ns`; `None` when `body` is longer than [`Record::BODY`].
+    #[must_use]
+    pub fn new(feature: u16, kind: u16, time_ns: u64, body: &[u8]) -> Option<Self> {
+        let mut record = Self { feature, kind, length: body.len() as u32, time_ns, body: [0; Self::BODY] };
+        record.body.get_mut(..body.len())?.copy_from_slice(body);
+        Some(record)
+    }
+
+    /// The bytes in use. A length beyond the body, which only a broken writer gives, is cut to it.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.body.get(..self.length as usize).unwrap_or(&self.body)
+    }
+}
+
 /// Bytes of memory for a ring of `size` records of type `T`.
 pub const fn record_ring_length<T>(size: u32) -> usize {
     RECORDS + size as usize * size_of::<T>()

@@ -1,7 +1,8 @@
 //! The words worker and pool exchange when a worker attaches, over a local seqpacket socket.
 //!
-//! `Hello` from the worker, `Offer` with file descriptors from the pool, `Ready` from the worker once it has given up
-//! everything else. After that neither says a word: the connection stays open so that each side learns of the other's end.
+//! `Hello` from the worker, `Offer` with file descriptors from the pool. After that neither says a word: the worker's first
+//! heartbeat on its page says that its sandbox is closed, and the connection stays open so that each side learns of the
+//! other's end.
 //! Descriptors travel in this order: frame memory, taker page, owner page, epoll, kick, record ring, flow verdicts
 //! (when [`FLAG_VERDICTS`] is set), then one per ring.
 
@@ -32,8 +33,8 @@ pub struct Hello {
     pub version: u32,
     /// How often the supervisor has started this worker before.
     pub restarts: u32,
-    /// 1 when the worker says that it is ready, 0 when it asks for an offer.
-    pub ready: u32,
+    /// 0.
+    pub reserved: u32,
     /// Name of the feature, padded with zero bytes.
     pub name: [u8; 32],
 }
@@ -41,11 +42,11 @@ pub struct Hello {
 impl Hello {
     /// A hello of the worker `name`; longer names are cut, and then no taker has that name.
     #[must_use]
-    pub fn new(name: &str, restarts: u32, ready: bool) -> Self {
+    pub fn new(name: &str, restarts: u32) -> Self {
         let mut padded = [0; 32];
         let length = name.len().min(padded.len());
         padded[..length].copy_from_slice(&name.as_bytes()[..length]);
-        Self { magic: MAGIC, version: VERSION, restarts, ready: u32::from(ready), name: padded }
+        Self { magic: MAGIC, version: VERSION, restarts, reserved: 0, name: padded }
     }
 
     /// The name without its padding, if it is text.
@@ -130,6 +131,9 @@ pub enum AttachError {
     /// A kernel call failed.
     #[error("{0}")]
     Kernel(#[from] weir_dataplane_io::IoError),
+    /// The offered memory does not hold what the offer says.
+    #[error("an offered ring does not fit its memory: {0}; two builds of weir are mixed, stop both and start one")]
+    Ring(#[from] weir_dataplane_ring::RingError),
 }
 
 /// Parses `bytes` as exactly one `T`.

@@ -4,20 +4,24 @@
 //! so that no ring can be mapped writable any more; then user, file system and system calls go. From there on a hostile
 //! feature can publish a wrong cursor (the pool refuses it), fill its own record ring, or stop: nothing else.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use weir_dataplane_io::wait::{Epoll, EventFd};
-use weir_dataplane_io::{clock, cpu, fds, sandbox, umem, xdp};
-use weir_dataplane_ring::record::Record;
-use weir_dataplane_ring::{FlowTable, RecordProducer, StopFlag, TakerCursors};
+use weir_dataplane_io::fds::Channel;
+use weir_dataplane_io::umem::UmemView;
+use weir_dataplane_io::wait::{Epoll, EventFd, Trigger};
+use weir_dataplane_io::{Mapping, clock, cpu, sandbox, shared, xdp};
+use weir_dataplane_ring::record::{Record, record_ring_length};
+use weir_dataplane_ring::{FlowTable, OwnerView, PAGE_LENGTH, RecordProducer, TakerCursors};
 use weir_ebpf_abi::flow::FlowVerdict;
 use zerocopy::IntoBytes;
 
 use crate::attach::{ANY_CORE, AttachError, FIXED_FDS, FLAG_SPIN, FLAG_VERDICTS, Hello, MAGIC, Offer, VERSION, parse};
 use crate::feature::{Feature, TICK_NS};
 use crate::outputs::{Outputs, RecordSink, VerdictSink};
-use crate::taker::{Taker, TakerRing};
+use crate::taker::{Taker, TakerCounts, TakerRing};
 
 /// Why a worker ended in good order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,53 +32,46 @@ pub enum Ending {
     DataplaneGone,
 }
 
-/// Most file descriptors of an offer.
-const MOST_FDS: usize = FIXED_FDS + 1 + crate::attach::MAX_TAKER_RINGS;
-
-/// Runs feature `F` as this process: attaches to the dataplane that listens at `socket`, and works.
+/// Runs feature `F` under `name` as this process: attaches to the dataplane that listens at `socket`, and works.
 ///
 /// # Errors
 /// When the two do not come together or the sandbox cannot be closed. A worker never runs with an open sandbox.
-pub fn run<F: Feature>(settings: &F::Settings, socket: &Path, restarts: u32) -> Result<Ending, AttachError> {
-    let connection = fds::connect(socket)?;
-    fds::send(&connection, Hello::new(F::NAME, restarts, false).as_bytes(), &[])?;
-    let (offer, mut descriptors) = receive_offer(&connection)?;
+pub fn run<F: Feature>(settings: &F::Settings, name: &str, socket: &Path, restarts: u32) -> Result<Ending, AttachError> {
+    let connection = Channel::connect(socket)?;
+    connection.send(Hello::new(name, restarts).as_bytes(), &[])?;
+    let (offer, descriptors) = receive_offer(&connection)?;
     if offer.core != ANY_CORE {
         cpu::pin(offer.core)?;
     }
     let mut feature = F::make(settings);
-    let mut worker = Attached::map(&offer, &mut descriptors)?;
-    drop(descriptors); // the frame memory's and the sockets' descriptors: what is mapped stays mapped
-    if offer.priority > 0 {
-        cpu::fifo(offer.priority)?;
-    }
-    worker.epoll.add_edge(&connection, CONNECTION)?;
-    sandbox::drop_to(offer.user, offer.user)?;
-    sandbox::landlock_nothing()?;
-    sandbox::seccomp_worker()?;
-    fds::write(&connection, Hello::new(F::NAME, restarts, true).as_bytes())?;
+    let mut worker = Attached::map(&offer, descriptors)?;
+    worker.epoll.add(&connection, CONNECTION, Trigger::Edge)?;
+    sandbox::enter_worker(&worker.sealed, offer.user)?;
+    worker.sealed.clear();
+    worker.show(clock::monotonic_ns());
     worker.work(&mut feature, offer.flags & FLAG_SPIN != 0)
 }
 
 /// Tag of the connection in the epoll instance; the rings carry smaller ones.
 const CONNECTION: u64 = u64::MAX;
 
-fn receive_offer(connection: &OwnedFd) -> Result<(Offer, Vec<OwnedFd>), AttachError> {
-    let mut bytes = [0_u8; size_of::<Offer>() + 1];
-    let (length, descriptors) = fds::receive(connection, &mut bytes, MOST_FDS)?;
-    if length == 0 {
+fn receive_offer(connection: &Channel) -> Result<(Offer, Vec<OwnedFd>), AttachError> {
+    let mut bytes = [0_u8; size_of::<Offer>()];
+    let received = connection.receive(&mut bytes)?;
+    if received.length == 0 {
         return Err(AttachError::Closed { waiting_for: "an offer" });
     }
+    let length = received.length;
     let offer: Offer = parse(bytes.get(..length).unwrap_or(&[]), "an offer")?;
     if offer.magic != MAGIC || offer.version != VERSION || offer.ring_count as usize > offer.rings.len() {
         return Err(AttachError::Malformed { length, expected: "an offer of this version" });
     }
     let verdicts = usize::from(offer.flags & FLAG_VERDICTS != 0);
     let expected = FIXED_FDS + verdicts + offer.ring_count as usize;
-    if descriptors.len() != expected {
-        return Err(AttachError::Descriptors { found: descriptors.len(), expected });
+    if received.descriptors.len() != expected {
+        return Err(AttachError::Descriptors { found: received.descriptors.len(), expected });
     }
-    Ok((offer, descriptors))
+    Ok((offer, received.descriptors))
 }
 
 struct Records {
@@ -84,7 +81,7 @@ struct Records {
 
 impl RecordSink for Records {
     fn put(&mut self, record: Record) -> bool {
-        let put = self.ring.push(record).is_ok();
+        let put = self.ring.push(&record).is_ok();
         self.full += u64::from(!put);
         put
     }
@@ -101,33 +98,60 @@ impl VerdictSink for Verdicts {
 struct Attached {
     taker: Taker,
     epoll: Epoll,
-    stop: StopFlag,
+    owner: OwnerView,
     beat: TakerCursors,
     records: Records,
     verdicts: Verdicts,
+    /// Every mapping of lent memory, until the sandbox has sealed it.
+    sealed: Vec<Arc<Mapping>>,
 }
 
 impl Attached {
-    /// Maps what the offer lends and seals it. `descriptors` are in the order that [`crate::attach`] names.
-    fn map(offer: &Offer, descriptors: &mut Vec<OwnedFd>) -> Result<Self, AttachError> {
-        let missing = || AttachError::Descriptors { found: 0, expected: FIXED_FDS };
-        let mut next = descriptors.drain(..);
-        let mut take = || next.next().ok_or_else(missing);
-        let frames = umem::UmemView::map(&take()?, offer.umem_length)?;
-        let cursors = umem::map_cursors(&take()?)?;
-        let stop = umem::map_stop(&take()?)?;
-        let epoll = Epoll::from(take()?);
-        let kick = EventFd::from(take()?);
-        let ring = umem::map_records(&take()?, offer.record_slots)?;
-        let table = if offer.flags & FLAG_VERDICTS == 0 { None } else { Some(umem::map_flows(&take()?, offer.flow_slots)?) };
+    /// Maps what the offer lends. `descriptors` are in the order that [`crate::attach`] names; all of them but the
+    /// epoll instance and the kick are closed at the end: what is mapped stays mapped.
+    fn map(offer: &Offer, descriptors: Vec<OwnedFd>) -> Result<Self, AttachError> {
+        let expected = descriptors.len();
+        let mut next = descriptors.into_iter();
+        let mut take = || next.next().ok_or(AttachError::Descriptors { found: expected, expected: expected + 1 });
+        let frames = UmemView::map(take()?.as_fd(), offer.umem_length as usize)?;
+        let mut sealed = vec![Arc::clone(frames.mapping())];
+        let mut map = |file: OwnedFd, length: usize, writable: bool| -> Result<Arc<Mapping>, AttachError> {
+            let mapping = Arc::new(shared::open(file.as_fd(), length, writable)?);
+            sealed.push(Arc::clone(&mapping));
+            Ok(mapping)
+        };
+        let page = map(take()?, PAGE_LENGTH, true)?;
+        let owner = OwnerView::new(map(take()?, PAGE_LENGTH, false)?, 0)?;
+        let epoll = Epoll::from_fd(take()?);
+        let kick = EventFd::from_fd(take()?);
+        let records = map(take()?, record_ring_length::<Record>(offer.record_slots), true)?;
+        let records = RecordProducer::attach(records, offer.record_slots)?;
+        let mut table = None;
+        if offer.flags & FLAG_VERDICTS != 0 {
+            // A BPF map is no memfd: its size is fixed by the kernel, so there is no seal to look for.
+            let length = FlowTable::length(offer.flow_slots).next_multiple_of(PAGE_LENGTH);
+            let mapping = Arc::new(Mapping::map_shared(take()?.as_fd(), length, 0, true)?);
+            sealed.push(Arc::clone(&mapping));
+            table = Some(FlowTable::new(mapping, offer.flow_slots)?);
+        }
         let mut rings = Vec::with_capacity(offer.ring_count as usize);
         for described in offer.rings.iter().take(offer.ring_count as usize) {
-            let reader = xdp::map_rx_reader(&take()?, described.size)?;
-            rings.push(TakerRing::new(reader, described.slot as usize, described.start));
+            let mapped = xdp::map_rx_reader(take()?.as_fd(), described.size)?;
+            sealed.push(mapped.mapping);
+            rings.push(TakerRing::new(mapped.reader, described.slot as usize, described.start));
         }
-        let beat = cursors.clone();
-        let taker = Taker::new(rings, frames, cursors, Some(kick), offer.kick_every);
-        Ok(Self { taker, epoll, stop, beat, records: Records { ring, full: 0 }, verdicts: Verdicts(table) })
+        let beat = TakerCursors::new(Arc::clone(&page) as _, 0)?;
+        let taker = Taker::new(rings, frames, TakerCursors::new(page, 0)?, Some(kick), offer.kick_every);
+        Ok(Self { taker, epoll, owner, beat, records: Records { ring: records, full: 0 }, verdicts: Verdicts(table), sealed })
+    }
+
+    /// Shows the pool that the worker lives, and what it has done.
+    fn show(&self, now_ns: u64) {
+        let TakerCounts { frames, bytes, without_metadata, bad_descriptors, kicks } = self.taker.counts();
+        for (index, value) in [frames, bytes, without_metadata, bad_descriptors, kicks, self.records.full].into_iter().enumerate() {
+            self.beat.set_counter(index, value);
+        }
+        self.beat.beat(now_ns);
     }
 
     /// The loop. A tick is about every 100 ms, and with it the look for a stop and for the pool's end.
@@ -147,19 +171,17 @@ impl Attached {
                     std::hint::spin_loop();
                     continue;
                 }
-                let sleep_ms = if spin { 0 } else { next_tick.saturating_sub(now).div_ceil(1_000_000) as u32 };
-                if self.epoll.wait(Some(sleep_ms))?.any(|tag| tag == CONNECTION) {
-                    return Ok(if self.stop.is_set() { Ending::Stopped } else { Ending::DataplaneGone });
+                let sleep = if spin { Duration::ZERO } else { Duration::from_nanos(next_tick.saturating_sub(now)) };
+                if self.epoll.wait(Some(sleep))?.any(|tag| tag == CONNECTION) {
+                    return Ok(if self.owner.stop() { Ending::Stopped } else { Ending::DataplaneGone });
                 }
                 now = clock::monotonic_ns();
             }
             if now >= next_tick {
                 feature.on_tick(now, &mut out);
-                self.records.ring.publish();
-                let counts = self.taker.counts();
-                self.beat.beat([now, counts.frames, counts.bytes, counts.kicks, self.records.full]);
+                self.show(now);
                 next_tick = now + TICK_NS;
-                if self.stop.is_set() {
+                if self.owner.stop() {
                     return Ok(Ending::Stopped);
                 }
             }

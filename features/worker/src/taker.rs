@@ -4,7 +4,7 @@ use heapless::Vec as Fixed;
 use weir_dataplane_io::umem::UmemView;
 use weir_dataplane_io::wait::EventFd;
 use weir_dataplane_ring::{RxReader, TakerCursors};
-use weir_ebpf_abi::meta::FrameMeta;
+use weir_ebpf_abi::meta::{FrameMeta, NO_RULE};
 
 use crate::batch::{BATCH_FRAMES, Batch, FrameView};
 use crate::feature::Feature;
@@ -149,6 +149,6 @@ fn metadata(memory: &UmemView, address: u64, counts: &mut TakerCounts) -> FrameM
     let front = address.checked_sub(FrameMeta::SIZE as u64).and_then(|start| memory.bytes(start, FrameMeta::SIZE as u32));
     front.and_then(|bytes| FrameMeta::read_before(bytes, FrameMeta::SIZE)).unwrap_or_else(|| {
         counts.without_metadata += 1;
-        FrameMeta::absent()
+        FrameMeta { rule: NO_RULE, ..FrameMeta::default() }
     })
 }
