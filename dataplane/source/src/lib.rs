@@ -4,7 +4,9 @@
 //! with the code that reads a socket.
 //!
 //! * [`capture`] reads classic pcap and pcapng files and writes pcap;
+//! * [`lane`] puts frames with the classifier's words on a ring that the unchanged worker reads;
 //! * [`ethernet`] presents frames of other link layers to a classifier that knows Ethernet only.
 
 pub mod capture;
 pub mod ethernet;
+pub mod lane;
