@@ -8,6 +8,9 @@
 //! | [`xdp`] | AF_XDP sockets and their rings |
 //! | [`fds`] | file descriptors passed over unix sockets |
 //! | [`wait`] | epoll, eventfd, timerfd, pidfd |
+//! | [`sandbox`] | mseal, credentials, Landlock, seccomp: what a worker gives up |
+//! | [`memory`] | hugepages and memory in use |
+//! | [`net`] | interfaces and network namespaces |
 //! | [`clock`] | clocks in nanoseconds |
 #![allow(unsafe_code)]
 
@@ -15,6 +18,9 @@ pub mod clock;
 pub mod error;
 pub mod fds;
 pub mod mapping;
+pub mod memory;
+pub mod net;
+pub mod sandbox;
 pub mod shared;
 pub mod umem;
 pub mod wait;

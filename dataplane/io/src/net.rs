@@ -1,0 +1,290 @@
+//! Network interfaces and namespaces.
+//!
+//! Everything is asked through sockets, because they answer for the calling thread's namespace; `/sys/class/net` answers
+//! for the namespace in which it was mounted.
+
+use std::ffi::CStr;
+use std::fmt;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::error::{IoError, Result};
+
+/// `ETHTOOL_GDRVINFO` and `ETHTOOL_GCHANNELS` (include/uapi/linux/ethtool.h).
+const ETHTOOL_GDRVINFO: u32 = 0x0000_0003;
+const ETHTOOL_GCHANNELS: u32 = 0x0000_003c;
+
+/// An Ethernet address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// An interface of the calling thread's network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Name.
+    pub name: String,
+    /// Index.
+    pub index: u32,
+    /// Largest IP packet in bytes.
+    pub mtu: u32,
+    /// Hardware address.
+    pub mac: Mac,
+    /// Set up by the administrator.
+    pub up: bool,
+    /// Has a carrier.
+    pub running: bool,
+    /// Receive queues in use, at least 1.
+    pub queues: u32,
+    /// Driver, empty where the kernel does not say.
+    pub driver: String,
+    /// NUMA node of the card; `None` for virtual interfaces and where the kernel does not know.
+    pub node: Option<u32>,
+}
+
+/// What is known about interface `name`.
+///
+/// # Errors
+/// `ENODEV` when this namespace has no such interface.
+pub fn interface(name: &str) -> Result<Interface> {
+    let fail = |cause| IoError::new(format!("asking about interface `{name}`"), cause, "name one that `ip link` lists");
+    let socket = control_socket().map_err(fail)?;
+    let index = netdevice::name_to_index(&socket, name).map_err(fail)?;
+    let flags = request(&socket, name, libc::SIOCGIFFLAGS, Field::Flags).map_err(fail)?;
+    let flags = u16::from_ne_bytes([flags[0], flags[1]]);
+    let mtu = request(&socket, name, libc::SIOCGIFMTU, Field::Mtu).map_err(fail)?;
+    // A sockaddr: two bytes of family, then the address.
+    let address = request(&socket, name, libc::SIOCGIFHWADDR, Field::Address).map_err(fail)?;
+    let mac = [address[2], address[3], address[4], address[5], address[6], address[7]];
+    Ok(Interface {
+        name: name.to_owned(),
+        index,
+        mtu: u32::from_ne_bytes([mtu[0], mtu[1], mtu[2], mtu[3]]),
+        mac: Mac(mac),
+        up: i32::from(flags) & libc::IFF_UP != 0,
+        running: i32::from(flags) & libc::IFF_RUNNING != 0,
+        queues: queues(&socket, name),
+        driver: driver(&socket, name),
+        node: numa_node(name),
+    })
+}
+
+/// The index of interface `name`.
+///
+/// # Errors
+/// `ENODEV` when this namespace has no such interface.
+pub fn interface_index(name: &str) -> Result<u32> {
+    control_socket()
+        .and_then(|socket| netdevice::name_to_index(socket, name))
+        .map_err(|cause| IoError::new(format!("interface `{name}`"), cause, "name one that `ip link` lists"))
+}
+
+/// The name of interface number `index`.
+///
+/// # Errors
+/// `ENXIO` or `ENODEV` when this namespace has no such interface.
+pub fn interface_name(index: u32) -> Result<String> {
+    control_socket()
+        .and_then(|socket| netdevice::index_to_name(socket, index))
+        .map_err(|cause| IoError::new(format!("interface number {index}"), cause, "see `ip link`"))
+}
+
+fn control_socket() -> rustix::io::Result<OwnedFd> {
+    socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+}
+
+/// Which member of `ifreq`'s union a request fills; all start at the same byte, so they differ by name only.
+#[derive(Clone, Copy)]
+enum Field {
+    Flags,
+    Mtu,
+    Address,
+}
+
+/// An `ifreq` with the interface's name in it.
+fn ifreq(name: &str) -> rustix::io::Result<libc::ifreq> {
+    // SAFETY: ifreq is plain integers, arrays and a union of them with one pointer; zero is valid for all.
+    let mut wanted: libc::ifreq = unsafe { std::mem::zeroed() };
+    // One byte stays for the terminating zero.
+    if name.is_empty() || name.len() >= wanted.ifr_name.len() {
+        return Err(Errno::NODEV);
+    }
+    for (to, from) in wanted.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char; // bytes of a name, whatever the sign of char is
+    }
+    Ok(wanted)
+}
+
+/// One `SIOCGIF…` question; gives the first 8 bytes of the answer.
+fn request(socket: &OwnedFd, name: &str, question: libc::c_ulong, field: Field) -> rustix::io::Result<[u8; 8]> {
+    let mut wanted = ifreq(name)?;
+    // SAFETY: these questions read the name and write at most a sockaddr into the union of `wanted`.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), question as _, std::ptr::from_mut(&mut wanted)) } != 0 {
+        return Err(last_error());
+    }
+    let mut bytes = [0; 8];
+    match field {
+        // SAFETY: the kernel wrote this member; any integer is valid.
+        Field::Flags => bytes[..2].copy_from_slice(&unsafe { wanted.ifr_ifru.ifru_flags }.to_ne_bytes()),
+        // SAFETY: as above.
+        Field::Mtu => bytes[..4].copy_from_slice(&unsafe { wanted.ifr_ifru.ifru_mtu }.to_ne_bytes()),
+        Field::Address => {
+            // SAFETY: the kernel wrote this member; any bytes are valid.
+            let address = unsafe { wanted.ifr_ifru.ifru_hwaddr };
+            for (to, from) in bytes.iter_mut().skip(2).zip(address.sa_data) {
+                *to = from as u8; // bytes of an address, whatever the sign of char is
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+/// One ethtool question; `answer` begins with the question's number.
+fn ethtool<T>(socket: &OwnedFd, name: &str, answer: &mut T) -> rustix::io::Result<()> {
+    let mut wanted = ifreq(name)?;
+    wanted.ifr_ifru.ifru_data = std::ptr::from_mut(answer).cast();
+    // SAFETY: `answer` is the structure that its first word names, as both callers write it, so the kernel writes inside
+    // it; both outlive the call.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, std::ptr::from_mut(&mut wanted)) } != 0 {
+        return Err(last_error());
+    }
+    Ok(())
+}
+
+/// `struct ethtool_channels`.
+#[repr(C)]
+#[derive(Default)]
+struct Channels {
+    command: u32,
+    most: [u32; 4],
+    receive: u32,
+    transmit: u32,
+    other: u32,
+    combined: u32,
+}
+
+/// `struct ethtool_drvinfo`.
+#[repr(C)]
+struct DriverInfo {
+    command: u32,
+    driver: [u8; 32],
+    rest: [u8; 32 * 4 + 12 + 20],
+}
+
+const _: () = assert!(size_of::<DriverInfo>() == 196 && size_of::<Channels>() == 36);
+
+fn queues(socket: &OwnedFd, name: &str) -> u32 {
+    let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
+    match ethtool(socket, name, &mut channels) {
+        Ok(()) => channels.receive.saturating_add(channels.combined).max(1),
+        // Drivers without channels have one queue.
+        Err(_) => 1,
+    }
+}
+
+fn driver(socket: &OwnedFd, name: &str) -> String {
+    let mut info = DriverInfo { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
+    let known = ethtool(socket, name, &mut info).is_ok();
+    let text = CStr::from_bytes_until_nul(&info.driver).ok().and_then(|text| text.to_str().ok());
+    if known { text.unwrap_or_default().to_owned() } else { String::new() }
+}
+
+/// From sysfs, since no socket tells: right for physical cards, which live in the namespace sysfs was mounted in.
+fn numa_node(name: &str) -> Option<u32> {
+    let text = std::fs::read_to_string(format!("/sys/class/net/{name}/device/numa_node")).ok()?;
+    // -1 means unknown and fails to parse.
+    text.trim().parse().ok()
+}
+
+/// A network namespace, held open.
+#[derive(Debug)]
+pub struct Namespace {
+    file: File,
+    path: PathBuf,
+}
+
+impl Namespace {
+    /// The calling thread's own.
+    ///
+    /// # Errors
+    /// When /proc is not mounted.
+    pub fn current() -> Result<Self> {
+        Self::open(Path::new("/proc/thread-self/ns/net"))
+    }
+
+    /// The one that `ip netns add NAME` made.
+    ///
+    /// # Errors
+    /// `ENOENT` when there is none of this name.
+    pub fn named(name: &str) -> Result<Self> {
+        Self::open(&Path::new("/run/netns").join(name))
+    }
+
+    /// The one behind `path`.
+    ///
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|cause| {
+            IoError::new(format!("opening network namespace {}", path.display()), cause, "see `ip netns list`")
+        })?;
+        Ok(Self { file, path: path.to_owned() })
+    }
+
+    /// Moves the calling thread (no other) into it.
+    ///
+    /// # Errors
+    /// `EPERM` without CAP_SYS_ADMIN.
+    pub fn enter(&self) -> Result<()> {
+        move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|cause| {
+            IoError::new(format!("entering network namespace {}", self.path.display()), cause, "run as root")
+        })
+    }
+}
+
+fn last_error() -> Errno {
+    Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_described() {
+        let lo = interface("lo").unwrap();
+        assert_eq!(lo.index, interface_index("lo").unwrap());
+        assert_eq!(interface_name(lo.index).unwrap(), "lo");
+        assert_eq!((lo.mac.to_string(), lo.queues), ("00:00:00:00:00:00".to_owned(), 1));
+        assert!(lo.mtu >= 1500);
+        assert_eq!(lo.node, None);
+    }
+
+    #[test]
+    fn a_missing_interface_is_named_with_a_cure() {
+        let error = interface("weir-none").unwrap_err();
+        assert_eq!(error.errno(), Some(Errno::NODEV));
+        assert!(error.to_string().contains("`weir-none`") && error.to_string().contains("ip link"), "{error}");
+        assert!(interface("a-name-that-is-too-long-for-linux").is_err());
+    }
+
+    #[test]
+    fn the_own_namespace_can_be_entered_by_root() {
+        let own = Namespace::current().unwrap();
+        match own.enter() {
+            Ok(()) => {}
+            Err(error) => assert_eq!(error.errno(), Some(Errno::PERM)),
+        }
+    }
+}
