@@ -12,4 +12,5 @@ pub mod name;
 pub mod problem;
 pub mod share;
 pub mod store;
+pub mod tables;
 pub mod taker;

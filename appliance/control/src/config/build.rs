@@ -26,7 +26,7 @@ pub(super) fn build(file: &raw::File) -> Result<Config, ConfigError> {
         judge.rule(&spec).map(|()| spec).map_err(|refused| raw.locate(refused))
     })?;
     let flags = each(file.flags.as_ref(), |_, raw| {
-        let spec = FlagSpec { to: takers(Some(&raw.value.to))?, share: value(&raw.value.share)? };
+        let spec = flag(raw)?;
         judge.flag(&spec).map(|()| spec).map_err(|refused| raw.locate(refused))
     })?;
     let mut agents = each(file.agents.as_ref(), |_, raw| {
@@ -41,36 +41,40 @@ pub(super) fn build(file: &raw::File) -> Result<Config, ConfigError> {
     Ok(Config { interfaces, memory, cores, wait, features, rules, flags, agents, control })
 }
 
-/// Where a key of an item stands, for a judge's refusal.
+/// Where a key of an item stands, for a judge's refusal: where the item starts if the key is not there.
 trait Locate {
     fn locate(&self, refused: Refused) -> ConfigError;
 }
 
-fn at<T>(value: &Spanned<T>) -> Location {
-    value.referenced
+fn at<T>(value: &Option<Spanned<T>>) -> Option<Location> {
+    value.as_ref().map(|value| value.referenced)
+}
+
+fn refused_at(place: Option<Location>, item: Location, refused: Refused) -> ConfigError {
+    ConfigError::at(place.unwrap_or(item), refused.problem)
 }
 
 impl Locate for Spanned<raw::Interface> {
     fn locate(&self, refused: Refused) -> ConfigError {
-        ConfigError::at(at(&self.value.name), refused.problem)
+        refused_at(at(&self.value.name), self.referenced, refused)
     }
 }
 
 impl Locate for Spanned<raw::Rule> {
     fn locate(&self, refused: Refused) -> ConfigError {
         let place = match refused.key {
-            "name" => self.value.name.as_ref().map(at),
-            "to" => self.value.to.as_ref().map(at),
-            _ => Some(at(&self.value.action)),
+            "name" => at(&self.value.name),
+            "to" => at(&self.value.to),
+            _ => at(&self.value.action),
         };
-        ConfigError::at(place.unwrap_or(self.referenced), refused.problem)
+        refused_at(place, self.referenced, refused)
     }
 }
 
 impl Locate for Spanned<raw::Flag> {
     fn locate(&self, refused: Refused) -> ConfigError {
         let place = if refused.key == "to" { at(&self.value.to) } else { at(&self.value.share) };
-        ConfigError::at(place, refused.problem)
+        refused_at(place, self.referenced, refused)
     }
 }
 
@@ -79,11 +83,19 @@ impl Locate for Spanned<raw::Agent> {
         let place = match refused.key {
             "address" => at(&self.value.address),
             "interface" => at(&self.value.interface),
-            "weight" => self.value.weight.as_ref().map_or(self.referenced, at),
+            "weight" => at(&self.value.weight),
             _ => at(&self.value.id),
         };
-        ConfigError::at(place, refused.problem)
+        refused_at(place, self.referenced, refused)
     }
+}
+
+/// A key that must be there; its absence is reported where the item starts.
+fn need<'a, T, I>(value: &'a Option<T>, key: &str, item: &Spanned<I>) -> Result<&'a T, ConfigError> {
+    value.as_ref().ok_or_else(|| {
+        let problem = Problem::new(key, "this key is missing here", format!("add `{key}: …`"));
+        ConfigError::at(item.referenced, problem)
+    })
 }
 
 /// Types every item of a list that may be absent; the function gets the item's number, from 1.
@@ -112,34 +124,39 @@ fn takers(list: Option<&List<String>>) -> Result<Vec<FeatureName>, ConfigError> 
     each(list, |_, name| value(name))
 }
 
-fn interface(raw: &Spanned<raw::Interface>) -> Result<InterfaceSpec, ConfigError> {
-    let raw = &raw.value;
+fn interface(item: &Spanned<raw::Interface>) -> Result<InterfaceSpec, ConfigError> {
+    let raw = &item.value;
     Ok(InterfaceSpec {
-        name: value(&raw.name)?,
+        name: value(need(&raw.name, "name", item)?)?,
         queues: optional(raw.queues.as_ref())?.unwrap_or_default(),
         mode: optional(raw.mode.as_ref())?.unwrap_or_default(),
     })
 }
 
-fn rule(place: usize, raw: &Spanned<raw::Rule>) -> Result<RuleSpec, ConfigError> {
-    let raw = &raw.value;
+fn rule(place: usize, item: &Spanned<raw::Rule>) -> Result<RuleSpec, ConfigError> {
+    let raw = &item.value;
     Ok(RuleSpec {
         name: optional(raw.name.as_ref())?.unwrap_or_else(|| RuleName::numbered(place)),
-        matches: value(&raw.matches)?,
-        action: value(&raw.action)?,
+        matches: value(need(&raw.matches, "match", item)?)?,
+        action: value(need(&raw.action, "action", item)?)?,
         to: takers(raw.to.as_ref())?,
         share: optional(raw.share.as_ref())?.unwrap_or_default(),
     })
 }
 
-fn agent(raw: &Spanned<raw::Agent>) -> Result<AgentSpec, ConfigError> {
-    let raw = &raw.value;
+fn flag(item: &Spanned<raw::Flag>) -> Result<FlagSpec, ConfigError> {
+    let to = need(&item.value.to, "to", item)?;
+    Ok(FlagSpec { to: takers(Some(to))?, share: value(need(&item.value.share, "share", item)?)? })
+}
+
+fn agent(item: &Spanned<raw::Agent>) -> Result<AgentSpec, ConfigError> {
+    let raw = &item.value;
     let plain = |text: Option<&Text>, what: &str| text.map_or(Ok(1), |text| typed(text, |text| number(text, what)));
     Ok(AgentSpec {
-        id: value::<AgentId>(&raw.id)?,
-        address: typed(&raw.address, read_address)?,
-        mac: value(&raw.mac)?,
-        interface: value(&raw.interface)?,
+        id: value::<AgentId>(need(&raw.id, "id", item)?)?,
+        address: typed(need(&raw.address, "address", item)?, read_address)?,
+        mac: value(need(&raw.mac, "mac", item)?)?,
+        interface: value(need(&raw.interface, "interface", item)?)?,
         kind: plain(raw.kind.as_ref(), "an agent's type")?,
         weight: plain(raw.weight.as_ref(), "a weight")?,
         modality: optional(raw.modality.as_ref())?,

@@ -32,18 +32,17 @@ impl ConfigError {
             Error::SerdeUnknownField { field, expected, .. } => {
                 Problem::new(field, "no such key here", format!("remove it or use one of: {}", list(expected)))
             }
-            Error::SerdeMissingField { field, .. } => {
-                Problem::new(here(), format!("the key `{field}` is missing here"), format!("add `{field}: …`"))
-            }
             Error::DuplicateMappingKey { key, .. } => {
                 let key = key.clone().unwrap_or_else(here);
                 Problem::new(key, "this key stands twice", "keep one of the two")
             }
-            Error::SerdeInvalidType { expected, .. } | Error::SerdeInvalidValue { expected, .. } => {
-                Problem::new(here(), "this is the wrong kind of value", format!("write {expected} here"))
-            }
+            Error::SerdeInvalidType { .. } | Error::SerdeInvalidValue { .. } => Problem::new(
+                here(),
+                "this is the wrong kind of value",
+                "see the example in the documentation of this key",
+            ),
             Error::Unexpected { expected, .. } => {
-                Problem::new(here(), "this is the wrong kind of value", format!("write {expected} here"))
+                Problem::new(here(), "this is the wrong kind of value", format!("write {} here", in_words(expected)))
             }
             Error::NullIntoString { .. } => {
                 Problem::new(here(), "there is no value here", "write one, in quotes if it is the word null")
@@ -74,13 +73,27 @@ impl ConfigError {
     }
 }
 
-/// The word that stands at a place of the text, for messages; `end of text` behind the last.
+/// What the YAML library expected, in the words of people who do not write parsers.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "mapping start" => "keys and values, `{key: value}` or one a line,",
+        "sequence start" => "a list, `[first, second]` or `- item` lines,",
+        "string scalar" => "one value",
+        other => other,
+    }
+}
+
+/// The value that stands at a place of the text, for messages: up to where it ends if it is a scalar, else its start;
+/// `end of text` behind the last.
 fn word_at(text: &str, location: Location) -> String {
     let line = usize::try_from(location.line().saturating_sub(1)).unwrap_or(usize::MAX);
     let column = usize::try_from(location.column().saturating_sub(1)).unwrap_or(usize::MAX);
     let rest: String = text.lines().nth(line).unwrap_or_default().chars().skip(column).take(40).collect();
-    match rest.trim() {
-        "" => "end of text".to_owned(),
+    let is_collection = rest.starts_with(['[', '{']);
+    let end = rest.find([',', ']', '}']).filter(|_| !is_collection).unwrap_or(rest.len());
+    match rest.get(..end).unwrap_or_default().trim() {
+        "" if rest.trim().is_empty() => "end of text".to_owned(),
+        "" => rest.chars().take(1).collect(),
         word => word.to_owned(),
     }
 }

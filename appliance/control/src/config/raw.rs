@@ -1,4 +1,7 @@
 //! The file as it is written: every value still text, with its place. Only [`super::build`] sees this.
+//!
+//! A key that must be there is an `Option` here too: the YAML library would report its absence at the last key it read,
+//! and people look for it where the item starts.
 
 use std::collections::HashMap;
 
@@ -31,7 +34,7 @@ pub(super) struct File {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Interface {
-    pub(super) name: Text,
+    pub(super) name: Option<Text>,
     pub(super) queues: Option<Text>,
     pub(super) mode: Option<Text>,
 }
@@ -63,8 +66,8 @@ pub(super) struct Feature {
 pub(super) struct Rule {
     pub(super) name: Option<Text>,
     #[serde(rename = "match")]
-    pub(super) matches: Text,
-    pub(super) action: Text,
+    pub(super) matches: Option<Text>,
+    pub(super) action: Option<Text>,
     pub(super) to: Option<List<String>>,
     pub(super) share: Option<Text>,
 }
@@ -72,17 +75,17 @@ pub(super) struct Rule {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Flag {
-    pub(super) to: List<String>,
-    pub(super) share: Text,
+    pub(super) to: Option<List<String>>,
+    pub(super) share: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Agent {
-    pub(super) id: Text,
-    pub(super) address: Text,
-    pub(super) mac: Text,
-    pub(super) interface: Text,
+    pub(super) id: Option<Text>,
+    pub(super) address: Option<Text>,
+    pub(super) mac: Option<Text>,
+    pub(super) interface: Option<Text>,
     #[serde(rename = "type")]
     pub(super) kind: Option<Text>,
     pub(super) weight: Option<Text>,

@@ -13,6 +13,8 @@
 
 mod parse;
 mod terms;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

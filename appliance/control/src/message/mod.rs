@@ -9,6 +9,8 @@ mod line;
 mod replay;
 mod request;
 mod status;
+#[cfg(test)]
+mod tests;
 mod why;
 
 pub use bench::{BenchReport, BenchRow, Better};

@@ -47,6 +47,7 @@ pub struct Identity {
 
 /// The host, as figures name it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Host {
     /// Host name.
     pub name: String,

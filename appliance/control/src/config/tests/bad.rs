@@ -1,0 +1,198 @@
+//! Files that are refused. Every line of a table is a whole small file, and the error must show its place, the value,
+//! the cause and the cure.
+
+use super::super::*;
+
+/// Refused text, then what its one line must be: place and value up to the cause, a word of the cause, a word of the cure.
+type Case = (&'static str, &'static str, &'static str, &'static str);
+
+fn check(cases: &[Case]) {
+    for (text, start, cause, cure) in cases {
+        let error = Config::parse(text).expect_err(text);
+        let line = error.to_string();
+        assert!(!line.contains('\n'), "{line:?}");
+        assert!(line.starts_with(start), "{text:?}\n  want {start}\n  have {line}");
+        assert!(error.problem.cause.contains(cause), "{text:?}\n  want {cause}\n  have {line}");
+        assert!(error.problem.cure.contains(cure), "{text:?}\n  want {cure}\n  have {line}");
+    }
+}
+
+#[test]
+fn keys() {
+    check(&[
+        ("rulez: []", "1:1: rulez", "no such key", "rules"),
+        ("wait: poll\nmemory: {frames: 9}", "2:10: frames", "no such key", "frame_size"),
+        ("wait: poll\nwait: spin", "2:1: wait", "twice", "keep one"),
+        ("interfaces: [{queues: all}]", "1:14: name", "missing", "name: "),
+        ("rules:\n  - {match: any}", "2:5: action", "missing", "action: "),
+        ("agents:\n  - id: 7\n    address: 10.0.0.1\n", "2:5: mac", "missing", "mac: "),
+        ("features: {fusion: {}}", "1:12: fusion", "does not have", "streaming"),
+        ("features: {sender: {}}", "1:12: sender", "data plane", "streaming"),
+        ("<<: {wait: spin}", "1:1: <<", "no such key", "wait"),
+    ]);
+}
+
+#[test]
+fn kinds_of_value() {
+    check(&[
+        ("interfaces: eth0", "1:13: eth0", "wrong kind", "a list"),
+        ("interfaces: [eth0]", "1:14: eth0", "wrong kind", "keys and values"),
+        ("memory: 7", "1:9: 7", "wrong kind", "keys and values"),
+        ("wait: [spin]", "1:7: [spin]", "wrong kind", "one value"),
+        ("wait: {a: b}", "1:7: {a: b}", "wrong kind", "one value"),
+        ("- a\n- b", "1:1: - a", "wrong kind", "keys and values"),
+        ("interfaces: [{name: }]", "1:14: name", "missing", "name: "),
+        ("interfaces: [{name: null}]", "1:14: name", "missing", "name: "),
+        ("rules: [{match: any, action: deliver, to: [~]}]", "1:44: ~", "no value", "quotes"),
+    ]);
+}
+
+#[test]
+fn unreadable_yaml() {
+    check(&[
+        ("rules: [", "1:", "", ""),
+        ("wait: b: c", "1:", "YAML", "indentation"),
+        ("wait: \"spin", "1:", "", ""),
+        ("wait: poll\n---\nwait: spin", "3:1: wait", "second document", "one document"),
+        ("wait: &a spin\nrules: *a", "2:8: *a", "", ""),
+        ("wait: *nobody", "1:7: *nobody", "", ""),
+        ("\tb: c", "1:", "YAML", "indentation"),
+    ]);
+}
+
+#[test]
+fn scalars() {
+    check(&[
+        ("wait: never", "1:7: never", "not a way to wait", "poll, spin"),
+        ("wait: Poll", "1:7: Poll", "not a way to wait", "poll, spin"),
+        ("memory:\n  frame_size: 9000\n", "2:15: 9000", "2048 or 4096", "2048"),
+        ("memory: {rx_ring: 3000}", "1:19: 3000", "power of two", "write 4096"),
+        ("memory: {rx_ring: 65536}", "1:19: 65536", "64 to 32768", "write 32768"),
+        ("memory: {rx_ring: -1}", "1:19: -1", "whole number", "digits"),
+        ("memory: {hugepages: yes}", "1:21: yes", "choice of pages", "prefer"),
+        ("cores: {critical: 3-1}", "1:19: 3-1", "upside down", "auto"),
+        ("cores: {batch: \"0,0\"}", "1:16: 0,0", "twice", "auto"),
+        ("cores: {batch: 0-9999}", "1:16: 0-9999", "list of cores", "auto"),
+        ("features: {streaming: {enabled: maybe}}", "1:33: maybe", "neither", "true or false"),
+        ("features:\n  streaming:\n    wait: 5", "3:11: 5", "not a way to wait", "poll"),
+        ("control: {socket: run/x}", "1:19: run/x", "absolute", "/run/weir/control.sock"),
+        ("control: {socket: \"\"}", "1:19: \"\"", "absolute", "/run/weir/control.sock"),
+        ("interfaces: [{name: eth0/1}]", "1:21: eth0/1", "printable ASCII", "ip link"),
+        ("interfaces: [{name: eth0, queues: 0}]", "1:35: 0", "1 to 64", "all"),
+        ("interfaces: [{name: eth0, queues: 65}]", "1:35: 65", "1 to 64", "all"),
+        ("interfaces: [{name: eth0, mode: fast}]", "1:33: fast", "attach mode", "best, native, generic"),
+        ("interfaces:\n  - name: eth0\n  - name: eth0\n", "3:11: eth0", "twice", "once"),
+    ]);
+}
+
+#[test]
+fn rules_and_flags() {
+    check(&[
+        ("rules:\n  - {match: udp dport 99999, action: drop}", "2:13: 99999", "0 to 65535", "range"),
+        ("rules: [{match: any, action: eat}]", "1:30: eat", "not an action", "pass, drop, forward, deliver, mirror"),
+        ("rules: [{match: any, action: deliver}]", "1:30: deliver", "needs somebody", "to: [streaming]"),
+        ("rules: [{match: any, action: mirror, to: []}]", "1:30: mirror", "needs somebody", "to: [streaming]"),
+        ("rules: [{match: any, action: drop, to: [streaming]}]", "1:40: drop", "no frames to takers", "remove `to`"),
+        ("rules: [{match: any, action: deliver, to: [twin]}]", "1:44: twin", "does not have", "streaming"),
+        ("rules: [{match: any, action: deliver, to: [streaming, streaming]}]", "1:43: streaming", "twice", "once"),
+        ("rules: [{match: any, action: deliver, to: [test1]}]", "1:43: test1", "not enabled", "enabled: true"),
+        ("rules: [{match: any, action: drop, share: 101%}]", "1:43: 101%", "more than 100%", "0% to 100%"),
+        ("rules: [{match: any, action: drop, share: 5}]", "1:43: 5", "ends with %", "5%"),
+        ("rules: [{name: a b, match: any, action: drop}]", "1:16: a b", "letters", "short name"),
+        (
+            "rules:\n- {name: x, match: any, action: drop}\n- {name: x, match: any, action: drop}",
+            "3:10: x",
+            "another rule",
+            "no other",
+        ),
+        (
+            "flags: [{to: [streaming], share: 60%}, {to: [streaming], share: 60%}]",
+            "1:65: 60%",
+            "together",
+            "at most 40%",
+        ),
+        ("flags: [{to: [], share: 60%}]", "1:14: []", "needs somebody", "feature"),
+    ]);
+}
+
+#[test]
+fn agents() {
+    check(&[
+        (
+            "agents:\n- {id: 0, address: 1.1.1.1, mac: \"02:00:00:00:00:01\", interface: e}",
+            "2:8: 0",
+            "no agent",
+            "from 1",
+        ),
+        (
+            "agents:\n- {id: 1, address: 1.1.1, mac: \"02:00:00:00:00:01\", interface: e}",
+            "2:20: 1.1.1",
+            "not an IP",
+            "10.9.0.2",
+        ),
+        (
+            "agents:\n- {id: 1, address: 0.0.0.0, mac: \"02:00:00:00:00:01\", interface: e}",
+            "2:20: 0.0.0.0",
+            "one host",
+            "own",
+        ),
+        ("agents:\n- {id: 1, address: 1.1.1.1, mac: 02:00, interface: e}", "2:34: 02:00", "Ethernet", "six bytes"),
+        (
+            "agents:\n- {id: 1, address: 1.1.1.1, mac: \"ff:ff:ff:ff:ff:ff\", interface: e}",
+            "2:34: ff:ff",
+            "group",
+            "one station",
+        ),
+        (
+            "agents:\n- {id: 1, address: 1.1.1.1, mac: \"02:00:00:00:00:01\", interface: e, weight: 0}",
+            "2:77: 0",
+            "1 to 1000",
+            "remove",
+        ),
+        (
+            "agents:\n- {id: 1, address: 1.1.1.1, mac: \"02:00:00:00:00:01\", interface: e, modality: smell}",
+            "2:79: smell",
+            "`smell`",
+            "sensor",
+        ),
+        (
+            "agents:\n- {id: 1, address: 1.1.1.1, mac: \"02:00:00:00:00:01\", interface: e}\n- {id: 1, address: 1.1.1.2, mac: \"02:00:00:00:00:01\", interface: e}",
+            "3:8: 1",
+            "another agent",
+            "once",
+        ),
+    ]);
+}
+
+#[test]
+fn limits() {
+    let many = |key: &str, count: usize, item: &dyn Fn(usize) -> String| {
+        let items: String = (0..count).map(|number| format!("- {}\n", item(number))).collect();
+        Config::parse(&format!("{key}:\n{items}"))
+    };
+    let rule = |_: usize| "{match: any, action: drop}".to_owned();
+    assert_eq!(many("rules", MAX_RULES, &rule).map(|config| config.rules().len()), Ok(MAX_RULES));
+    let error = many("rules", MAX_RULES + 1, &rule).expect_err("too many");
+    assert_eq!((error.line, error.problem.cause.as_str()), (1026, "there are more than 1024 rules"));
+
+    let agent = |number: usize| {
+        let number = number + 1;
+        format!("{{id: {number}, address: 10.0.{}.1, mac: \"02:00:00:00:00:01\", interface: eth0}}", number % 256)
+    };
+    assert_eq!(many("agents", MAX_AGENTS, &agent).map(|config| config.agents().len()), Ok(MAX_AGENTS));
+    let error = many("agents", MAX_AGENTS + 1, &agent).expect_err("too many");
+    assert_eq!((error.line, error.problem.value.as_str()), (4098, "4097"));
+
+    let behind = |number: usize| {
+        format!("{{id: {}, address: 10.0.0.1, mac: \"02:00:00:00:00:01\", interface: eth{number}}}", number + 1)
+    };
+    assert!(many("agents", MAX_INTERFACES, &behind).is_ok());
+    assert!(many("agents", MAX_INTERFACES + 1, &behind).expect_err("too many").problem.cause.contains("64 interfaces"));
+    assert!(many("interfaces", MAX_INTERFACES + 1, &|number| format!("{{name: eth{number}}}")).is_err());
+    assert!(many("flags", MAX_FLAGS + 1, &|_| "{to: [streaming], share: 0%}".to_owned()).is_err());
+
+    let long = Config::parse(&"#".repeat(MAX_FILE_BYTES + 1)).expect_err("too long");
+    assert!(long.problem.cause.contains("at most 4194304 bytes"), "{long}");
+    let deep = Config::parse(&"[".repeat(100_000)).expect_err("too deep");
+    assert!(!deep.to_string().contains('\n'), "{deep}");
+}

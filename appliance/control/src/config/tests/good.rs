@@ -1,0 +1,93 @@
+//! Files that are taken, and what they mean.
+
+use super::super::*;
+use crate::name::InterfaceName;
+use crate::share::Share;
+
+/// The example of the README, every key once.
+pub(super) const WHOLE: &str = include_str!("../../../example.yaml");
+
+#[test]
+fn an_empty_file_is_the_defaults() {
+    for text in ["", "# nothing\n", "{}", "rules: []\n", "rules:\nagents:\nfeatures:\n  streaming:\n"] {
+        assert_eq!(Config::parse(text), Ok(Config::default()), "{text:?}");
+    }
+    let config = Config::default();
+    assert_eq!(config.memory(), MemorySpec { frame_size: 2048, rx_ring: 4096, hugepages: HugePages::Prefer });
+    assert_eq!(config.control().socket.to_str(), Some("/run/weir/control.sock"));
+    assert_eq!(config.enabled().collect::<Vec<_>>(), [FeatureName::STREAMING]);
+    assert_eq!((config.wait(), config.cores()), (WaitMode::Poll, &CoreSpec::default()));
+}
+
+#[test]
+fn the_example_is_typed_whole() {
+    let config = Config::parse(WHOLE).expect("the example");
+    let names: Vec<_> = config.interfaces().iter().map(|spec| (spec.name.as_str(), spec.queues, spec.mode)).collect();
+    assert_eq!(names, [("eth0", Queues::All, ModeWish::Best), ("eth1", Queues::First(4), ModeWish::Native)]);
+    assert_eq!(config.cores().batch, CoreSet::List(vec![1, 2, 3]));
+    let rules: Vec<_> =
+        config.rules().iter().map(|rule| format!("{} {} {}", rule.name, rule.matches, rule.share)).collect();
+    assert_eq!(
+        rules,
+        ["telemetry udp dport 48102 100%", "video-sample udp dport 5004 5%", "no-telnet tcp dport 23 100%"]
+    );
+    assert_eq!(config.flags(), [FlagSpec { to: vec![FeatureName::STREAMING], share: "5%".parse().expect("a share") }]);
+    let agent = &config.agents()[0];
+    assert_eq!(
+        (agent.id.get(), agent.mac.octets()[5], agent.weight, agent.modality.map(|set| set.bits())),
+        (7, 7, 1, Some(1))
+    );
+}
+
+#[test]
+fn a_file_reads_back_from_its_own_text() {
+    let config = Config::parse(WHOLE).expect("the example");
+    let text = config.to_yaml();
+    assert_eq!(Config::parse(&text), Ok(config));
+    assert_eq!(Config::parse(&Config::default().to_yaml()), Ok(Config::default()));
+}
+
+#[test]
+fn one_more_rule_is_one_more_line() {
+    let config = Config::parse(WHOLE).expect("the example");
+    let rule = RuleSpec {
+        name: config.free_rule_name(),
+        matches: "udp:9".parse().expect("a match"),
+        action: RuleAction::Drop,
+        to: vec![],
+        share: Share::ALL,
+    };
+    let changed = config.add_rule(rule.clone(), Some(2)).expect("a good rule");
+    assert_eq!(changed.rules()[1], rule);
+    let (before, after) = (config.to_yaml(), changed.to_yaml());
+    let new: Vec<_> = after.lines().filter(|line| !before.contains(line)).collect();
+    assert_eq!(new, ["  - {name: \"rule-4\", match: \"udp dport 9\", action: drop, share: 100%}"]);
+    assert_eq!(changed.remove_rule(&rule.name), Ok(config.clone()));
+    for place in [None, Some(4), Some(u32::MAX)] {
+        assert_eq!(config.add_rule(rule.clone(), place).expect("a good rule").rules().last(), Some(&rule));
+    }
+}
+
+#[test]
+fn changes_are_judged_as_the_file_is() {
+    let config = Config::parse(WHOLE).expect("the example");
+    let again = config.rules()[0].clone();
+    assert_eq!(config.add_rule(again.clone(), None).expect_err("twice").cause, "another rule has this name");
+    let nobody = RuleSpec { to: vec![], name: config.free_rule_name(), ..again };
+    assert!(config.add_rule(nobody, None).expect_err("nobody takes").cause.contains("needs somebody"));
+    assert!(config.remove_rule(&"absent".parse().expect("a name")).is_err());
+    let agent = AgentSpec { weight: 9, ..config.agents()[0].clone() };
+    let changed = config.set_agent(agent.clone()).expect("a good agent");
+    assert_eq!((changed.agents().len(), &changed.agents()[0]), (config.agents().len(), &agent));
+    assert!(config.set_agent(AgentSpec { weight: 0, ..agent.clone() }).is_err());
+    assert!(changed.remove_agent(agent.id).expect("removed").agents().iter().all(|other| other.id != agent.id));
+}
+
+#[test]
+fn an_interface_from_the_command_line_keeps_its_settings() {
+    let config = Config::parse(WHOLE).expect("the example");
+    let name = |text: &str| text.parse::<InterfaceName>().expect("a name");
+    let changed = config.clone().with_interfaces(&[name("eth1"), name("eth9")]).expect("two names");
+    assert_eq!(changed.interfaces(), [config.interfaces()[1].clone(), InterfaceSpec::new(name("eth9"))]);
+    assert!(config.with_interfaces(&[name("eth1"), name("eth1")]).is_err());
+}
