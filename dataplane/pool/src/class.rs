@@ -1,6 +1,7 @@
 //! One class's ring on one queue: its takers, and what may be given back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use heapless::Vec as Fixed;
 use weir_dataplane_ring::{Allegation, Descriptor, FillRing, OwnerCursors, RxOwner, TxRing};
@@ -38,6 +39,20 @@ struct ClassTaker {
     slot: usize,
     /// The last cursor that was accepted; a reliable taker never goes back behind it.
     accepted: u64,
+    taken: Arc<AtomicU64>,
+}
+
+/// A taker as it joins a ring.
+#[derive(Clone)]
+pub struct Joining {
+    /// Its name.
+    pub id: TakerId,
+    /// The page with its cursors.
+    pub cursors: Arc<OwnerCursors>,
+    /// Line of that page for this ring.
+    pub slot: usize,
+    /// Frames it has finished, counted on over all its rings and lives.
+    pub taken: Arc<AtomicU64>,
 }
 
 /// What a queue lends a class ring for one wake-up.
@@ -53,17 +68,20 @@ pub struct ClassRing {
     class: u8,
     rx: RxOwner,
     sent: Option<u64>,
+    /// Frames may have several descriptors, so that counting frames means looking at them.
+    pieces: bool,
     takers: Fixed<ClassTaker, MAX_TAKERS>,
     figures: RingFigures,
     gauges: Arc<RingGauges>,
 }
 
 impl ClassRing {
-    /// A ring of `class` with nothing on it yet. With `mirrors` the pool's own sender is among its takers.
+    /// A ring of `class` with nothing on it yet. With `mirrors` the pool's own sender is among its takers; with `pieces`
+    /// a frame may have several descriptors.
     #[must_use]
-    pub fn new(class: u8, rx: RxOwner, mirrors: bool, gauges: Arc<RingGauges>) -> Self {
+    pub fn new(class: u8, rx: RxOwner, mirrors: bool, pieces: bool, gauges: Arc<RingGauges>) -> Self {
         let sent = mirrors.then_some(rx.consumer());
-        Self { class, rx, sent, takers: Fixed::new(), figures: RingFigures::default(), gauges }
+        Self { class, rx, sent, pieces, takers: Fixed::new(), figures: RingFigures::default(), gauges }
     }
 
     /// The class.
@@ -77,13 +95,15 @@ impl ClassRing {
     ///
     /// # Errors
     /// Gives the taker's name back when the class already has [`MAX_TAKERS`].
-    pub fn join(&mut self, id: TakerId, cursors: Arc<OwnerCursors>, slot: usize, lent: &mut Lent<'_>) -> Result<u64, TakerId> {
+    pub fn join(&mut self, joining: Joining, lent: &mut Lent<'_>) -> Result<u64, TakerId> {
+        let Joining { id, cursors, slot, taken } = joining;
         let start = self.rx.producer();
         if self.takers.is_empty() {
             self.abandon_to(start, lent);
         }
         cursors.start_at(slot, start);
-        self.takers.push(ClassTaker { id, cursors, slot, accepted: start }).map_err(|taker| taker.id)?;
+        let taker = ClassTaker { id, cursors, slot, accepted: start, taken };
+        self.takers.push(taker).map_err(|taker| taker.id)?;
         self.write_gauges(start);
         Ok(start)
     }
@@ -107,8 +127,10 @@ impl ClassRing {
         let claims: Fixed<Allegation, MAX_TAKERS> = self.takers.iter().map(|taker| taker.cursors.load(taker.slot)).collect();
         let producer = self.rx.producer();
         let mut hostile = None;
+        let (rx, pieces) = (&self.rx, self.pieces);
         for (taker, claim) in self.takers.iter_mut().zip(&claims) {
             if (taker.accepted..=producer).contains(&claim.raw()) {
+                taker.taken.fetch_add(frames(rx, pieces, taker.accepted, claim.raw()), Ordering::Relaxed);
                 taker.accepted = claim.raw();
             } else {
                 let (cursor, consumer) = (claim.raw(), taker.accepted);
@@ -126,7 +148,7 @@ impl ClassRing {
             (Some(slowest), Some(sent)) => slowest.min(sent),
             (Some(slowest), None) => slowest,
             (None, Some(sent)) => {
-                self.figures.abandoned += sent - self.rx.consumer();
+                self.figures.abandoned += frames(&self.rx, self.pieces, self.rx.consumer(), sent);
                 sent
             }
             (None, None) => self.rx.consumer(),
@@ -169,7 +191,7 @@ impl ClassRing {
 
     fn abandon_to(&mut self, target: u64, lent: &mut Lent<'_>) {
         let target = self.sent.map_or(target, |sent| sent.min(target));
-        self.figures.abandoned += target - self.rx.consumer();
+        self.figures.abandoned += frames(&self.rx, self.pieces, self.rx.consumer(), target);
         self.give_back_to(target, lent);
     }
 
@@ -197,4 +219,9 @@ impl ClassRing {
         self.figures.takers = self.takers.len() as u64;
         self.gauges.write(&self.figures);
     }
+}
+
+/// Frames among the descriptors [from, to) of `rx`: those that end there.
+fn frames(rx: &RxOwner, pieces: bool, from: u64, to: u64) -> u64 {
+    if pieces { (from..to).filter(|index| !rx.descriptor(*index).is_continued()).count() as u64 } else { to - from }
 }

@@ -1,13 +1,14 @@
 //! The pool: all queues, one thread, woken by takers.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::Duration;
 
 use weir_dataplane_io::wait::{Epoll, EventFd};
 use weir_dataplane_ring::OwnerCursors;
 
-use crate::class::{Hostile, TakerId};
+use crate::class::{Hostile, Joining, TakerId};
 use crate::queue::{Queue, Shares};
 use crate::transmit::OnTheWay;
 
@@ -30,6 +31,8 @@ pub enum Request {
         taker: TakerId,
         /// Its cursors.
         cursors: Arc<OwnerCursors>,
+        /// Frames it has finished, counted on over all its lives.
+        taken: Arc<AtomicU64>,
         /// Its rings.
         places: Vec<Place>,
         /// Where the answer goes.
@@ -134,8 +137,8 @@ impl Pool {
     /// Acts on a request; true ends the pool.
     fn answer(&mut self, request: Request) -> bool {
         match request {
-            Request::Join { taker, cursors, places, answer } => {
-                let joined = self.join(taker, &cursors, &places);
+            Request::Join { taker, cursors, taken, places, answer } => {
+                let joined = self.join(&Joining { id: taker, cursors, slot: 0, taken }, &places);
                 if joined.is_err() {
                     self.leave(taker);
                 }
@@ -150,11 +153,12 @@ impl Pool {
         }
     }
 
-    fn join(&mut self, taker: TakerId, cursors: &Arc<OwnerCursors>, places: &[Place]) -> Result<Vec<u64>, Place> {
+    fn join(&mut self, joining: &Joining, places: &[Place]) -> Result<Vec<u64>, Place> {
         let mut starts = Vec::with_capacity(places.len());
         for place in places {
             let queue = self.queues.get_mut(place.queue).ok_or(*place)?;
-            let start = queue.join(place.class, taker, cursors, place.slot, &mut self.on_the_way);
+            let here = Joining { slot: place.slot, ..joining.clone() };
+            let start = queue.join(place.class, here, &mut self.on_the_way);
             starts.push(start.ok().flatten().ok_or(*place)?);
         }
         Ok(starts)

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use weir_dataplane_io::xdp::Socket;
-use weir_dataplane_ring::{CompletionRing, FillRing, OwnerCursors, TxRing};
+use weir_dataplane_ring::{CompletionRing, FillRing, TxRing};
 
-use crate::class::{ClassRing, Hostile, Lent, TakerId};
+use crate::class::{ClassRing, Hostile, Joining, Lent, TakerId};
 use crate::transmit::OnTheWay;
 
 /// A queue as it was bound.
@@ -103,21 +103,14 @@ impl Queue {
         }
     }
 
-    /// Lets `id` take `class`, if the queue has it; gives the place where it begins.
+    /// Lets a taker take `class`, if the queue has it; gives the place where it begins.
     ///
     /// # Errors
     /// When the class has no room for another taker.
-    pub fn join(
-        &mut self,
-        class: u8,
-        id: TakerId,
-        cursors: &Arc<OwnerCursors>,
-        slot: usize,
-        on_the_way: &mut OnTheWay,
-    ) -> Result<Option<u64>, TakerId> {
+    pub fn join(&mut self, class: u8, joining: Joining, on_the_way: &mut OnTheWay) -> Result<Option<u64>, TakerId> {
         let Self { fill, classes, .. } = self;
         let Some(found) = classes.iter_mut().find(|candidate| candidate.ring.class() == class) else { return Ok(None) };
-        found.ring.join(id, Arc::clone(cursors), slot, &mut Lent { fill, on_the_way }).map(Some)
+        found.ring.join(joining, &mut Lent { fill, on_the_way }).map(Some)
     }
 
     /// Removes `id` from all classes.

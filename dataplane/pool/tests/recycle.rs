@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use weir_dataplane_pool::class::{ClassRing, Lent, TakerId};
+use weir_dataplane_pool::class::{ClassRing, Joining, Lent, TakerId};
 use weir_dataplane_pool::gauges::RingGauges;
 use weir_dataplane_pool::transmit::OnTheWay;
 use weir_dataplane_ring::{
@@ -82,7 +82,7 @@ impl Model {
             kernel_rx: LaneRing::new(Arc::clone(&rx), RING).expect("the kernel's side of the ring"),
             delivered: 0,
             reader: RxReader::new(rx, offsets, RING).expect("reader"),
-            class: ClassRing::new(3, owner, mirrors, Arc::clone(&gauges)),
+            class: ClassRing::new(3, owner, mirrors, false, Arc::clone(&gauges)),
             tx: TxRing::new(Arc::clone(&tx), offsets, RING).expect("tx"),
             wire: RxOwner::new(tx, offsets, RING).expect("the kernel's side of tx"),
             on_the_way: OnTheWay::new(FRAMES as u32, FRAME_SHIFT),
@@ -153,7 +153,7 @@ impl Model {
         let owner = Arc::new(OwnerCursors::new(Arc::clone(&page), 0).expect("owner page"));
         let id = TakerId(self.next_id);
         self.next_id += 1;
-        let cursor = self.class.join(id, owner, 0, &mut lent).expect("room for a taker");
+        let cursor = self.class.join(Joining { id, cursors: owner, slot: 0, taken: Arc::default() }, &mut lent).expect("room for a taker");
         assert_eq!(cursor, self.delivered, "a taker begins at the producer");
         let cursors = TakerCursors::new(page, 0).expect("taker page");
         self.takers[index] = Some(ModelTaker { id, cursors, cursor, lied: false });
