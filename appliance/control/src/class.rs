@@ -120,7 +120,7 @@ mod tests {
         let both: Vec<_> =
             config.rules().iter().map(|rule| after.takers(after.of_rule(rule).expect("a class"))).collect();
         assert_eq!(
-            both.iter().map(|set| set.to_string()).collect::<Vec<_>>(),
+            both.iter().map(ToString::to_string).collect::<Vec<_>>(),
             ["streaming + sender + test1", "streaming + test2"]
         );
     }

@@ -8,7 +8,7 @@ use weir_ebpf_abi::rules::{Match, Prefix, Rule};
 
 use crate::class::ClassTable;
 use crate::config::{self, Config, RuleAction};
-use crate::matching::{IpPrefix, MatchExpression};
+use crate::matching::{IpPrefix, MatchExpression, ModalitySet, Range};
 
 // The file promises no more than the tables hold.
 const _: () = assert!(config::MAX_RULES == layout::MAX_RULES);
@@ -62,12 +62,12 @@ impl From<MatchExpression> for Match {
         Self {
             source: expression.source.map(Prefix::from),
             destination: expression.destination.map(Prefix::from),
-            source_port: expression.source_port.map(|range| range.ends()),
-            destination_port: expression.destination_port.map(|range| range.ends()),
+            source_port: expression.source_port.map(Range::ends),
+            destination_port: expression.destination_port.map(Range::ends),
             protocol: expression.protocol.map(|protocol| protocol.0),
-            vlan: expression.vlan.map(|range| range.ends()),
-            message_type: expression.message_type.map(|range| range.ends()),
-            modality: expression.modality.map(|set| set.bits()),
+            vlan: expression.vlan.map(Range::ends),
+            message_type: expression.message_type.map(Range::ends),
+            modality: expression.modality.map(ModalitySet::bits),
         }
     }
 }

@@ -109,7 +109,7 @@ fn each<R, T>(
 
 /// Types one scalar by its `FromStr`.
 fn value<T: FromStr<Err = Problem>>(text: &Text) -> Result<T, ConfigError> {
-    typed(text, |text| text.parse())
+    typed(text, str::parse)
 }
 
 fn optional<T: FromStr<Err = Problem>>(text: Option<&Text>) -> Result<Option<T>, ConfigError> {

@@ -50,8 +50,10 @@ macro_rules! words {
 
 words! {
     /// How the classifier shall be attached.
+    #[derive(Default)]
     ModeWish, "an attach mode" {
         /// The best that the driver can: native, else generic; the status says which and why.
+        #[default]
         Best = "best",
         /// In the driver, or refuse.
         Native = "native",
@@ -62,8 +64,10 @@ words! {
 
 words! {
     /// What a loop does when nothing arrives.
+    #[derive(Default)]
     WaitMode, "a way to wait" {
         /// Sleep until the kernel wakes it: idle cores stay idle.
+        #[default]
         Poll = "poll",
         /// Look again at once: least latency, one whole core each.
         Spin = "spin",
@@ -279,17 +283,5 @@ impl ControlSpec {
 impl Default for ControlSpec {
     fn default() -> Self {
         Self { socket: PathBuf::from(Self::DEFAULT_SOCKET) }
-    }
-}
-
-impl Default for ModeWish {
-    fn default() -> Self {
-        Self::Best
-    }
-}
-
-impl Default for WaitMode {
-    fn default() -> Self {
-        Self::Poll
     }
 }

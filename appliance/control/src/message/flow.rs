@@ -86,7 +86,7 @@ impl TryFrom<String> for HexBytes {
         let refuse =
             || Problem::new(text.as_str(), "these are not bytes in hexadecimal", "write two digits a byte: 00ff10");
         let digits = text.as_bytes();
-        if digits.len() % 2 != 0 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
             return Err(refuse());
         }
         let byte = |pair: &[u8]| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());

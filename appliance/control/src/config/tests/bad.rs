@@ -56,7 +56,7 @@ fn unreadable_yaml() {
         ("wait: poll\n---\nwait: spin", "3:1: wait", "second document", "one document"),
         ("wait: &a spin\nrules: *a", "2:8: *a", "", ""),
         ("wait: *nobody", "1:7: *nobody", "", ""),
-        ("\tb: c", "1:", "YAML", "indentation"),
+        ("rules:\n\t- a", "2:", "YAML", "indentation"),
     ]);
 }
 

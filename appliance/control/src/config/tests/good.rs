@@ -34,7 +34,7 @@ fn the_example_is_typed_whole() {
     assert_eq!(config.flags(), [FlagSpec { to: vec![FeatureName::STREAMING], share: "5%".parse().expect("a share") }]);
     let agent = &config.agents()[0];
     assert_eq!(
-        (agent.id.get(), agent.mac.octets()[5], agent.weight, agent.modality.map(|set| set.bits())),
+        (agent.id.get(), agent.mac.octets()[5], agent.weight, agent.modality.map(crate::matching::ModalitySet::bits)),
         (7, 7, 1, Some(1))
     );
 }
