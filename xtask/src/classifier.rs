@@ -90,13 +90,20 @@ fn build() -> Result<PathBuf> {
     let target = shell::target().join("bpf");
     let mut cargo = compiler.cargo();
     cargo.args(["build", "--package", PACKAGE, "--profile", "bpf", "--target", TARGET, "-Zbuild-std=core"]);
-    // BTF carries source paths: name them from the repository's root, so that no machine's folders are checked in.
-    let remap = format!("--remap-path-prefix={}=.", shell::root().display());
-    cargo.env("RUSTFLAGS", format!("-C debuginfo=2 -C link-arg=--btf {remap}")).env("CARGO_TARGET_DIR", &target);
+    cargo.env("RUSTFLAGS", format!("-C debuginfo=2 -C link-arg=--btf {}", remapped())).env("CARGO_TARGET_DIR", &target);
     shell::run(&mut cargo)?;
     let linked = target.join(TARGET).join("bpf/classifier");
     let stripped = target.join("classifier.bpf.o");
     shell::run(shell::command(strip).arg("-g").arg("-o").arg(&stripped).arg(&linked))?;
     steps::say(&format!("built from source in {}", short(started.elapsed())));
     Ok(stripped)
+}
+
+/// BTF carries source paths. They are named from the repository, the crates and the compiler's source, so that no
+/// machine's folders are checked in.
+fn remapped() -> String {
+    let mut folders = vec![(shell::root(), "."), (PathBuf::from("/usr/lib/rustlib/src/rust"), "rust")];
+    folders.extend(shell::cargo_home().map(|home| (home, "cargo")));
+    let flags = folders.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    flags.collect::<Vec<_>>().join(" ")
 }
