@@ -9,17 +9,21 @@
 //! | [`fds`] | file descriptors passed over unix sockets |
 //! | [`wait`] | epoll, eventfd, timerfd, pidfd |
 //! | [`sandbox`] | mseal, credentials, Landlock, seccomp: what a worker gives up |
+//! | [`cpu`] | kinds of cores, roles, pinning, real-time priority |
 //! | [`memory`] | hugepages and memory in use |
 //! | [`net`] | interfaces and network namespaces |
+//! | [`probe`] | what this host can do, and the cure where it cannot |
 //! | [`clock`] | clocks in nanoseconds |
 #![allow(unsafe_code)]
 
 pub mod clock;
+pub mod cpu;
 pub mod error;
 pub mod fds;
 pub mod mapping;
 pub mod memory;
 pub mod net;
+pub mod probe;
 pub mod sandbox;
 pub mod shared;
 pub mod umem;

@@ -4,7 +4,6 @@
 //! for the namespace in which it was mounted.
 
 use std::ffi::CStr;
-use std::fmt;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -19,20 +18,9 @@ use crate::error::{IoError, Result};
 const ETHTOOL_GDRVINFO: u32 = 0x0000_0003;
 const ETHTOOL_GCHANNELS: u32 = 0x0000_003c;
 
-/// An Ethernet address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mac(pub [u8; 6]);
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
 /// An interface of the calling thread's network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interface {
+pub struct Link {
     /// Name.
     pub name: String,
     /// Index.
@@ -40,24 +28,24 @@ pub struct Interface {
     /// Largest IP packet in bytes.
     pub mtu: u32,
     /// Hardware address.
-    pub mac: Mac,
+    pub mac: [u8; 6],
     /// Set up by the administrator.
     pub up: bool,
     /// Has a carrier.
     pub running: bool,
     /// Receive queues in use, at least 1.
-    pub queues: u32,
+    pub rx_queues: u32,
     /// Driver, empty where the kernel does not say.
     pub driver: String,
     /// NUMA node of the card; `None` for virtual interfaces and where the kernel does not know.
-    pub node: Option<u32>,
+    pub numa_node: Option<u32>,
 }
 
 /// What is known about interface `name`.
 ///
 /// # Errors
 /// `ENODEV` when this namespace has no such interface.
-pub fn interface(name: &str) -> Result<Interface> {
+pub fn link(name: &str) -> Result<Link> {
     let fail = |cause| IoError::new(format!("asking about interface `{name}`"), cause, "name one that `ip link` lists");
     let socket = control_socket().map_err(fail)?;
     let index = netdevice::name_to_index(&socket, name).map_err(fail)?;
@@ -67,16 +55,16 @@ pub fn interface(name: &str) -> Result<Interface> {
     // A sockaddr: two bytes of family, then the address.
     let address = request(&socket, name, libc::SIOCGIFHWADDR, Field::Address).map_err(fail)?;
     let mac = [address[2], address[3], address[4], address[5], address[6], address[7]];
-    Ok(Interface {
+    Ok(Link {
         name: name.to_owned(),
         index,
         mtu: u32::from_ne_bytes([mtu[0], mtu[1], mtu[2], mtu[3]]),
-        mac: Mac(mac),
+        mac,
         up: i32::from(flags) & libc::IFF_UP != 0,
         running: i32::from(flags) & libc::IFF_RUNNING != 0,
-        queues: queues(&socket, name),
+        rx_queues: rx_queues(&socket, name),
         driver: driver(&socket, name),
-        node: numa_node(name),
+        numa_node: numa_node(name),
     })
 }
 
@@ -184,7 +172,7 @@ struct DriverInfo {
 
 const _: () = assert!(size_of::<DriverInfo>() == 196 && size_of::<Channels>() == 36);
 
-fn queues(socket: &OwnedFd, name: &str) -> u32 {
+fn rx_queues(socket: &OwnedFd, name: &str) -> u32 {
     let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
     match ethtool(socket, name, &mut channels) {
         Ok(()) => channels.receive.saturating_add(channels.combined).max(1),
@@ -263,20 +251,20 @@ mod tests {
 
     #[test]
     fn loopback_is_described() {
-        let lo = interface("lo").unwrap();
+        let lo = link("lo").unwrap();
         assert_eq!(lo.index, interface_index("lo").unwrap());
         assert_eq!(interface_name(lo.index).unwrap(), "lo");
-        assert_eq!((lo.mac.to_string(), lo.queues), ("00:00:00:00:00:00".to_owned(), 1));
+        assert_eq!((lo.mac, lo.rx_queues), ([0; 6], 1));
         assert!(lo.mtu >= 1500);
-        assert_eq!(lo.node, None);
+        assert_eq!(lo.numa_node, None);
     }
 
     #[test]
     fn a_missing_interface_is_named_with_a_cure() {
-        let error = interface("weir-none").unwrap_err();
+        let error = link("weir-none").unwrap_err();
         assert_eq!(error.errno(), Some(Errno::NODEV));
         assert!(error.to_string().contains("`weir-none`") && error.to_string().contains("ip link"), "{error}");
-        assert!(interface("a-name-that-is-too-long-for-linux").is_err());
+        assert!(link("a-name-that-is-too-long-for-linux").is_err());
     }
 
     #[test]

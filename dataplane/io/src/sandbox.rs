@@ -57,6 +57,33 @@ pub fn seal(mapping: &Mapping) -> Result<Sealing> {
     }
 }
 
+/// What [`enter_worker`] achieved beyond the filter, which always holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Walls {
+    /// Whether every mapping was sealed.
+    pub sealing: Sealing,
+    /// How far files and sockets are denied by Landlock as well.
+    pub confinement: Confinement,
+}
+
+/// The whole preamble of a worker without threads: seals `mappings`, becomes `user` (and the group of the same number),
+/// gives up files and all system calls but the few it needs. The caller has closed the descriptors the mappings came from.
+///
+/// # Errors
+/// As the single steps. A worker that gets an error must end: its walls are not closed.
+pub fn enter_worker<M: AsRef<Mapping>>(mappings: &[M], user: u32) -> Result<Walls> {
+    let mut sealing = Sealing::Sealed;
+    for mapping in mappings {
+        if seal(mapping.as_ref())? == Sealing::KernelTooOld {
+            sealing = Sealing::KernelTooOld;
+        }
+    }
+    drop_to(user, user)?;
+    let confinement = landlock_nothing()?;
+    seccomp_worker(Threads::Started)?;
+    Ok(Walls { sealing, confinement })
+}
+
 /// Becomes `uid` and `gid` without supplementary groups, capabilities, core dumps or a way back, and lets no other
 /// process of the same user look inside (not dumpable). With `uid` already the process's own, everything else is still
 /// given up. To be called while the process has one thread.
