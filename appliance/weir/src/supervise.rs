@@ -7,13 +7,15 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use signal_hook::consts::{SIGINT, SIGTERM};
+
+use weir_dataplane_io::IoError;
+use weir_dataplane_io::wait::PidFd;
 
 use crate::place::Place;
 
@@ -177,7 +179,7 @@ impl Supervisor {
             // Its rings are gone and the workers' connections with them; each ends by itself and is not started
             // before the next dataplane is ready. One that is stopped or hangs would hold the queue: it is killed.
             for (_, worker) in std::mem::take(&mut self.running) {
-                let _ = weir_dataplane_io::process::kill(worker.pid);
+                signal(worker.pid, PidFd::kill);
             }
             self.waiting.clear();
         }
@@ -220,7 +222,7 @@ impl Supervisor {
     /// Ends all children: the dataplane is asked, and takes the workers with it; who does not end is killed.
     fn stop(&mut self) {
         if let Some(dataplane) = self.running.get(DATAPLANE) {
-            let _ = weir_dataplane_io::process::terminate(dataplane.pid);
+            signal(dataplane.pid, PidFd::terminate);
         }
         let deadline = Instant::now() + STOP_WITHIN;
         while !self.running.is_empty() {
@@ -236,7 +238,7 @@ impl Supervisor {
         }
         for (name, watched) in std::mem::take(&mut self.running) {
             tracing::warn!("{name} did not end within {STOP_WITHIN:?} and is killed");
-            let _ = weir_dataplane_io::process::kill(watched.pid);
+            signal(watched.pid, PidFd::kill);
         }
     }
 }
@@ -258,13 +260,7 @@ fn ending(status: ExitStatus) -> String {
     }
 }
 
-/// Writes `text` to `path` so that a reader sees the old file or the new one.
-///
-/// # Errors
-/// When the directory cannot be written.
-pub fn write_whole(path: &Path, text: &str) -> Result<PathBuf> {
-    let next = path.with_extension("next");
-    std::fs::write(&next, text).with_context(|| format!("{} cannot be written", next.display()))?;
-    std::fs::rename(&next, path).with_context(|| format!("{} cannot be replaced", path.display()))?;
-    Ok(path.to_owned())
+/// Signals a child. One that has just ended is no error: its end is on the way as an event.
+fn signal(pid: u32, how: impl FnOnce(&PidFd) -> std::result::Result<(), IoError>) {
+    let _ = PidFd::open(pid).and_then(|process| how(&process));
 }

@@ -87,8 +87,8 @@ pub struct Offer {
     pub flags: u32,
     /// Core to pin to, or [`ANY_CORE`].
     pub core: u32,
-    /// SCHED_FIFO priority, 0 for the ordinary scheduler.
-    pub priority: u32,
+    /// 0.
+    pub reserved: u32,
     /// Descriptors between two kicks.
     pub kick_every: u32,
     /// Slots of the record ring.

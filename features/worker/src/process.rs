@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_dataplane_io::fds::Channel;
+use weir_dataplane_io::sandbox::{Confinement, Sealing, Threads};
 use weir_dataplane_io::umem::UmemView;
 use weir_dataplane_io::wait::{Epoll, EventFd, Trigger};
 use weir_dataplane_io::{Mapping, clock, cpu, sandbox, shared, xdp};
@@ -37,6 +38,7 @@ pub enum Ending {
 /// # Errors
 /// When the two do not come together or the sandbox cannot be closed. A worker never runs with an open sandbox.
 pub fn run<F: Feature>(settings: &F::Settings, name: &str, socket: &Path, restarts: u32) -> Result<Ending, AttachError> {
+    let parent = std::os::unix::process::parent_id();
     let connection = Channel::connect(socket)?;
     connection.send(Hello::new(name, restarts).as_bytes(), &[])?;
     let (offer, descriptors) = receive_offer(&connection)?;
@@ -46,8 +48,7 @@ pub fn run<F: Feature>(settings: &F::Settings, name: &str, socket: &Path, restar
     let mut feature = F::make(settings);
     let mut worker = Attached::map(&offer, descriptors)?;
     worker.epoll.add(&connection, CONNECTION, Trigger::Edge)?;
-    sandbox::enter_worker(&worker.sealed, offer.user)?;
-    worker.sealed.clear();
+    close_sandbox(&worker.lent, offer.user, parent)?;
     worker.show(clock::monotonic_ns());
     worker.work(&mut feature, offer.flags & FLAG_SPIN != 0)
 }
@@ -72,6 +73,22 @@ fn receive_offer(connection: &Channel) -> Result<(Offer, Vec<OwnedFd>), AttachEr
         return Err(AttachError::Descriptors { found: received.descriptors.len(), expected });
     }
     Ok((offer, received.descriptors))
+}
+
+/// Gives up everything but what is mapped. Sealing comes first: it takes the way back from every mapping there is.
+fn close_sandbox(lent: &[Arc<Mapping>], user: u32, parent: u32) -> Result<(), AttachError> {
+    for mapping in lent {
+        if sandbox::seal(mapping)? == Sealing::KernelTooOld {
+            tracing::warn!("mappings cannot be sealed before Linux 6.10; the system call filter is the only wall");
+            break;
+        }
+    }
+    sandbox::drop_to(user, user)?;
+    if sandbox::landlock_nothing()? == Confinement::Unavailable {
+        tracing::warn!("the kernel has no Landlock; files and sockets are kept away by the system call filter alone");
+    }
+    sandbox::die_with_parent(parent)?;
+    Ok(sandbox::seccomp_worker(Threads::Started)?)
 }
 
 struct Records {
@@ -102,8 +119,8 @@ struct Attached {
     beat: TakerCursors,
     records: Records,
     verdicts: Verdicts,
-    /// Every mapping of lent memory, until the sandbox has sealed it.
-    sealed: Vec<Arc<Mapping>>,
+    /// Every mapping of lent memory; sealed, so it stays mapped until the process ends.
+    lent: Vec<Arc<Mapping>>,
 }
 
 impl Attached {
@@ -114,10 +131,10 @@ impl Attached {
         let mut next = descriptors.into_iter();
         let mut take = || next.next().ok_or(AttachError::Descriptors { found: expected, expected: expected + 1 });
         let frames = UmemView::map(take()?.as_fd(), offer.umem_length as usize)?;
-        let mut sealed = vec![Arc::clone(frames.mapping())];
+        let mut lent = vec![Arc::clone(frames.mapping())];
         let mut map = |file: OwnedFd, length: usize, writable: bool| -> Result<Arc<Mapping>, AttachError> {
             let mapping = Arc::new(shared::open(file.as_fd(), length, writable)?);
-            sealed.push(Arc::clone(&mapping));
+            lent.push(Arc::clone(&mapping));
             Ok(mapping)
         };
         let page = map(take()?, PAGE_LENGTH, true)?;
@@ -131,18 +148,18 @@ impl Attached {
             // A BPF map is no memfd: its size is fixed by the kernel, so there is no seal to look for.
             let length = FlowTable::length(offer.flow_slots).next_multiple_of(PAGE_LENGTH);
             let mapping = Arc::new(Mapping::map_shared(take()?.as_fd(), length, 0, true)?);
-            sealed.push(Arc::clone(&mapping));
+            lent.push(Arc::clone(&mapping));
             table = Some(FlowTable::new(mapping, offer.flow_slots)?);
         }
         let mut rings = Vec::with_capacity(offer.ring_count as usize);
         for described in offer.rings.iter().take(offer.ring_count as usize) {
             let mapped = xdp::map_rx_reader(take()?.as_fd(), described.size)?;
-            sealed.push(mapped.mapping);
+            lent.push(mapped.mapping);
             rings.push(TakerRing::new(mapped.reader, described.slot as usize, described.start));
         }
         let beat = TakerCursors::new(Arc::clone(&page) as _, 0)?;
         let taker = Taker::new(rings, frames, TakerCursors::new(page, 0)?, Some(kick), offer.kick_every);
-        Ok(Self { taker, epoll, owner, beat, records: Records { ring: records, full: 0 }, verdicts: Verdicts(table), sealed })
+        Ok(Self { taker, epoll, owner, beat, records: Records { ring: records, full: 0 }, verdicts: Verdicts(table), lent })
     }
 
     /// Shows the pool that the worker lives, and what it has done.

@@ -1,0 +1,203 @@
+//! Where workers attach: the dataplane lends each one its rings, hears of its end, and drains its records.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use weir_appliance_control::config::WaitMode;
+use weir_dataplane_io::fds::{Channel, Listener};
+use weir_dataplane_io::shared::{SharedMemory, Writers};
+use weir_dataplane_io::wait::{Epoll, EventFd, Trigger};
+use weir_dataplane_pool::class::TakerId;
+use weir_dataplane_pool::pool::{Place, Request};
+use weir_dataplane_ring::{OwnerCursors, OwnerPage, PAGE_LENGTH, Record, RecordConsumer, record_ring_length};
+use weir_ebpf_abi::flow::FLOW_SLOTS;
+use weir_features_worker::attach::{ANY_CORE, FLAG_SPIN, FLAG_VERDICTS, Hello, MAGIC, MAX_TAKER_RINGS, Offer, RingOffer, VERSION, parse};
+use zerocopy::IntoBytes;
+
+use super::Dataplane;
+use super::takers::{Taker, TakerState};
+
+/// Slots of a worker's record ring: 512 KiB of records.
+const RECORD_SLOTS: u32 = 4096;
+/// How often a worker's records are drained and its end is looked for.
+const DRAIN_EVERY: Duration = Duration::from_millis(50);
+/// User and group of a worker: nobody's, on every distribution.
+const NOBODY: u32 = 65_534;
+/// Tag of the takers' kicks in the pool's epoll instance; nobody looks at it.
+const KICK: u64 = 1;
+/// Time a worker has to say who it is and to be ready.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+
+/// Accepts workers for as long as the process lives.
+pub fn serve(dataplane: &Arc<Dataplane>, listener: &Listener) {
+    loop {
+        let connection = match listener.accept() {
+            Ok(connection) => connection,
+            Err(error) => {
+                tracing::error!("no worker can attach any more: {error}");
+                return;
+            }
+        };
+        let dataplane = Arc::clone(dataplane);
+        let spawned = std::thread::Builder::new().name("attached".to_owned()).spawn(move || {
+            if let Err(error) = attend(&dataplane, &connection) {
+                tracing::warn!("{error:#}");
+            }
+        });
+        if let Err(error) = spawned {
+            tracing::error!("a worker is turned away, no thread can be started: {error}");
+        }
+    }
+}
+
+/// One worker from its hello to its end.
+fn attend(dataplane: &Arc<Dataplane>, connection: &Channel) -> Result<()> {
+    let mut words = Epoll::new()?;
+    words.add(connection, 0, Trigger::Level)?;
+    let hello = read_hello(connection, &mut words)?;
+    let name = hello.name().map(str::to_owned).ok_or_else(|| anyhow!("a worker's name is not text; it is turned away"))?;
+    let pid = connection.peer()?.pid;
+    let id = dataplane.takers.next_id();
+    let mut lent = lend(dataplane, connection, &name, id).with_context(|| format!("worker {name} is turned away"))?;
+    let (cursors, stop) = (Arc::clone(&lent.cursors), Arc::clone(&lent.stop));
+    dataplane.takers.add(Taker { id, name: name.clone(), pid, restarts: hello.restarts, state: TakerState::Starting, cursors, stop });
+    let outcome = watch(dataplane, connection, &mut words, &name, id, &mut lent);
+    dataplane.takers.remove(id);
+    dataplane.ask(Request::Leave(id));
+    drain(dataplane, &name, &mut lent);
+    outcome
+}
+
+fn read_hello(connection: &Channel, words: &mut Epoll) -> Result<Hello> {
+    if words.wait(Some(HANDSHAKE_WITHIN))?.next().is_none() {
+        bail!("a worker said nothing within {HANDSHAKE_WITHIN:?}; it is turned away");
+    }
+    let mut bytes = [0_u8; size_of::<Hello>()];
+    let length = connection.receive(&mut bytes)?.length;
+    let hello: Hello = parse(bytes.get(..length).unwrap_or(&[]), "a hello")?;
+    if hello.magic != MAGIC || hello.version != VERSION {
+        bail!("a worker speaks version {} of the attach words, this is {VERSION}: two builds of weir are mixed", hello.version);
+    }
+    Ok(hello)
+}
+
+/// What a worker was lent, as long as it lives.
+struct Lent {
+    cursors: Arc<OwnerCursors>,
+    stop: Arc<OwnerPage>,
+    records: RecordConsumer<Record>,
+    corrupt: bool,
+}
+
+/// Memory and descriptors of an offer.
+struct Pages {
+    taker: SharedMemory,
+    owner: SharedMemory,
+    records: SharedMemory,
+    kick: EventFd,
+    epoll: Epoll,
+}
+
+impl Pages {
+    fn make() -> Result<Self> {
+        let records = record_ring_length::<Record>(RECORD_SLOTS);
+        Ok(Self {
+            taker: SharedMemory::create("weir-cursors", PAGE_LENGTH, Writers::Both)?,
+            owner: SharedMemory::create("weir-owner", PAGE_LENGTH, Writers::Creator)?,
+            records: SharedMemory::create("weir-records", records.next_multiple_of(PAGE_LENGTH), Writers::Both)?,
+            kick: EventFd::new()?,
+            epoll: Epoll::new()?,
+        })
+    }
+}
+
+fn lend(dataplane: &Dataplane, connection: &Channel, name: &str, id: TakerId) -> Result<Lent> {
+    let rings = dataplane.rings_of(name)?;
+    if rings.len() > MAX_TAKER_RINGS {
+        bail!("{} rings, at most {MAX_TAKER_RINGS} can be lent; use fewer queues (`interfaces: queues`)", rings.len());
+    }
+    let pages = Pages::make()?;
+    let cursors = Arc::new(OwnerCursors::new(Arc::clone(pages.taker.mapping()) as _, 0)?);
+    let stop = Arc::new(OwnerPage::new(Arc::clone(pages.owner.mapping()) as _, 0)?);
+    let records = RecordConsumer::attach(Arc::clone(pages.records.mapping()) as _, RECORD_SLOTS)?;
+    let place = |(slot, ring): (usize, &&super::Ring)| Place { queue: ring.queue_index, class: ring.class, slot };
+    let starts = join(dataplane, name, id, &cursors, rings.iter().enumerate().map(place).collect())?;
+    dataplane.pool_epoll_add(&pages.kick, KICK)?;
+
+    let spin = dataplane.wait_of(name) == WaitMode::Spin;
+    let mut offer = Offer {
+        magic: MAGIC,
+        version: VERSION,
+        umem_length: dataplane.umem.length() as u64,
+        flags: FLAG_VERDICTS | if spin { FLAG_SPIN } else { 0 },
+        core: dataplane.core_of(name).unwrap_or(ANY_CORE),
+        reserved: 0,
+        kick_every: (dataplane.rx_ring / 4).max(1),
+        record_slots: RECORD_SLOTS,
+        ring_count: rings.len() as u32, // at most MAX_TAKER_RINGS
+        user: NOBODY,
+        flow_slots: FLOW_SLOTS as u32,
+        rings: [RingOffer::default(); MAX_TAKER_RINGS],
+    };
+    let flows = dataplane.flow_map()?;
+    let mut descriptors: Vec<BorrowedFd<'_>> = vec![
+        dataplane.umem.file(),
+        pages.taker.file(),
+        pages.owner.file(),
+        pages.epoll.as_fd(),
+        pages.kick.as_fd(),
+        pages.records.file(),
+        flows.as_fd(),
+    ];
+    for ((slot, ring), (start, described)) in rings.iter().enumerate().zip(starts.iter().zip(&mut offer.rings)) {
+        pages.epoll.add(&*ring.socket, slot as u64, Trigger::Edge)?;
+        let size = dataplane.rx_ring;
+        *described = RingOffer { start: *start, size, slot: slot as u32, class: u32::from(ring.class), queue: ring.queue };
+        descriptors.push(ring.socket.as_fd());
+    }
+    connection.send(offer.as_bytes(), &descriptors).context("the offer cannot be sent")?;
+    Ok(Lent { cursors, stop, records, corrupt: false })
+}
+
+fn join(dataplane: &Dataplane, name: &str, taker: TakerId, cursors: &Arc<OwnerCursors>, places: Vec<Place>) -> Result<Vec<u64>> {
+    let (answer, answered) = mpsc::sync_channel(1);
+    let taken = dataplane.taken_of(name);
+    dataplane.ask(Request::Join { taker, cursors: Arc::clone(cursors), taken, places, answer });
+    let joined = answered.recv_timeout(HANDSHAKE_WITHIN).context("the pool does not answer")?;
+    joined.map_err(|place| anyhow!("class {} of queue {} has no room for another taker", place.class, place.queue))
+}
+
+/// Drains records until the connection ends. A worker that says anything more has broken its word.
+fn watch(
+    dataplane: &Dataplane,
+    connection: &Channel,
+    words: &mut Epoll,
+    name: &str,
+    id: TakerId,
+    lent: &mut Lent,
+) -> Result<()> {
+    loop {
+        if words.wait(Some(DRAIN_EVERY))?.next().is_some() {
+            let said = connection.receive(&mut [0_u8; 64]);
+            if said.is_ok_and(|said| said.length == 0) {
+                return Ok(());
+            }
+            dataplane.takers.evict(id, "it spoke out of turn on its connection");
+            return Ok(());
+        }
+        if lent.cursors.heartbeat_ns() != 0 {
+            dataplane.takers.ready(id);
+        }
+        drain(dataplane, name, lent);
+    }
+}
+
+fn drain(dataplane: &Dataplane, name: &str, lent: &mut Lent) {
+    let outcome = lent.records.consume(RECORD_SLOTS, |record| dataplane.board.post(name, *record));
+    if outcome.is_err() && !std::mem::replace(&mut lent.corrupt, true) {
+        tracing::warn!("worker {name}: its record ring claims more records than it holds; they are not read");
+    }
+}

@@ -1,0 +1,192 @@
+//! The control socket: questions and changes, one line of JSON each way.
+//!
+//! A change is judged as a whole configuration, put into the classifier in one step, and then written to the file; an
+//! error at any of these leaves what was in force in force.
+
+use std::io::BufReader;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use weir_appliance_control::config::{AgentSpec, Config, RuleSpec};
+use weir_appliance_control::message::{
+    AgentStatus, Answer, Done, LineError, NewRule, RecordsAnswer, Reply, Request, RuleStatus, WhyQuestion, read_line, write_line,
+};
+use weir_appliance_control::name::{AgentId, RuleName};
+use weir_appliance_control::problem::Problem;
+use weir_appliance_control::store;
+use weir_ebpf_loader::Classifier;
+
+use super::classes::KernelClasses;
+use super::setup::Port;
+use super::steering::{Steering, steering};
+use super::{Dataplane, explain, lock, status};
+use crate::place::Place;
+use crate::records;
+
+/// Conversations at the same time; more are turned away.
+const CONVERSATIONS: usize = 16;
+/// Time one line may take to come or go.
+const LINE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Listens at the control socket. A live owner is not pushed aside.
+///
+/// # Errors
+/// When another weir answers there or the folder cannot be made.
+pub fn listen(place: &Place) -> Result<UnixListener> {
+    let path = &place.control;
+    std::fs::create_dir_all(place.folder()).with_context(|| format!("{} cannot be made", place.folder().display()))?;
+    if UnixStream::connect(path).is_ok() {
+        bail!("{}: another weir answers there; stop it, or give this one a socket of its own (`control: socket:`)", path.display());
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            bail!("{}: a dead weir's socket cannot be removed: {error}; check who owns the folder", path.display())
+        }
+        _ => {}
+    }
+    UnixListener::bind(path).with_context(|| format!("{}: the control socket cannot be made; check the folder's owner", path.display()))
+}
+
+/// Answers for as long as the process lives.
+pub fn serve(dataplane: &Arc<Dataplane>, listener: &UnixListener) {
+    let busy = Arc::new(AtomicUsize::new(0));
+    for connection in listener.incoming().map_while(Result::ok) {
+        if busy.fetch_add(1, Ordering::AcqRel) >= CONVERSATIONS {
+            let problem = Problem::new(CONVERSATIONS.to_string(), "so many conversations are under way", "try again in a moment");
+            let _ = write_line(&mut &connection, &Reply::Error(problem));
+            busy.fetch_sub(1, Ordering::AcqRel);
+            continue;
+        }
+        let (dataplane, count) = (Arc::clone(dataplane), Arc::clone(&busy));
+        let spawned = std::thread::Builder::new().name("conversation".into()).spawn(move || {
+            if let Err(error) = converse(&dataplane, &connection) {
+                tracing::debug!("control socket: {error:#}");
+            }
+            count.fetch_sub(1, Ordering::AcqRel);
+        });
+        if spawned.is_err() {
+            busy.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// Requests of one connection, until it closes.
+fn converse(dataplane: &Dataplane, connection: &UnixStream) -> Result<()> {
+    connection.set_read_timeout(Some(LINE_WITHIN))?;
+    connection.set_write_timeout(Some(LINE_WITHIN))?;
+    let mut lines = BufReader::new(connection);
+    loop {
+        let reply = match read_line::<Request>(&mut lines) {
+            Ok(request) => answer(dataplane, request).map_or_else(Reply::Error, Reply::Ok),
+            Err(LineError::Closed) => return Ok(()),
+            Err(LineError::Json(error)) => {
+                Reply::Error(Problem::new("request", error.to_string(), "send one JSON object a line: {\"op\":\"status\"}"))
+            }
+            Err(error) => return Err(error.into()),
+        };
+        write_line(&mut &*connection, &reply)?;
+    }
+}
+
+fn answer(dataplane: &Dataplane, request: Request) -> Result<Answer, Problem> {
+    match request {
+        Request::Status => status::status(dataplane).map(|status| Answer::Status(Box::new(status))).map_err(internal),
+        Request::SteerList => rules(dataplane).map(Answer::Rules),
+        Request::SteerAdd { rule, place } => add_rule(dataplane, rule, place).map(Answer::Done),
+        Request::SteerRemove { name } => remove_rule(dataplane, &name).map(Answer::Done),
+        Request::AgentList => Ok(Answer::Agents(agents(dataplane))),
+        Request::AgentSet { agent } => set_agent(dataplane, agent).map(Answer::Done),
+        Request::AgentRemove { id } => remove_agent(dataplane, id).map(Answer::Done),
+        Request::Why(WhyQuestion::Frame(bytes)) => explain::frame(dataplane, &bytes.0).map(|why| Answer::Frame(Box::new(why))),
+        Request::Why(WhyQuestion::Flow(flow)) => explain::flow(dataplane, flow).map(|why| Answer::Flow(Box::new(why))),
+        Request::Records { feature, limit } => {
+            let kept = dataplane.board.read(feature.as_str());
+            let first = kept.len().saturating_sub(limit as usize);
+            let records = kept.iter().skip(first).map(records::json).collect();
+            Ok(Answer::Records(RecordsAnswer { feature, records }))
+        }
+        Request::Stop => {
+            dataplane.stopping.store(true, Ordering::Relaxed);
+            Ok(Answer::Done(Done { text: "stopping".into(), saved: true, unsaved_because: None }))
+        }
+    }
+}
+
+/// An error of the box itself, not of the request.
+pub fn internal(error: impl std::fmt::Display) -> Problem {
+    Problem::new("weir", error.to_string(), "see `weir doctor` and the dataplane's log")
+}
+
+fn rules(dataplane: &Dataplane) -> Result<Vec<RuleStatus>, Problem> {
+    let counts = lock(&dataplane.classifier).rule_counters().map_err(internal)?;
+    let config = lock(&dataplane.config);
+    let count = |index: usize| counts.get(index).copied().unwrap_or_default();
+    let status = |(index, rule): (usize, &RuleSpec)| RuleStatus {
+        place: index as u32 + 1, // at most MAX_RULES
+        rule: rule.clone(),
+        class: weir_appliance_control::class::takers(rule).and_then(|set| dataplane.classes.first_of(set)),
+        packets: count(index).frames,
+        bytes: count(index).bytes,
+    };
+    Ok(config.rules().iter().enumerate().map(status).collect())
+}
+
+fn agents(dataplane: &Dataplane) -> Vec<AgentStatus> {
+    let config = lock(&dataplane.config);
+    let reachable = |agent: &AgentSpec| weir_dataplane_io::net::interface(agent.interface.as_str()).is_ok_and(|link| link.up);
+    config.agents().iter().map(|agent| AgentStatus { agent: agent.clone(), reachable: reachable(agent) }).collect()
+}
+
+fn add_rule(dataplane: &Dataplane, rule: NewRule, place: Option<u32>) -> Result<Done, Problem> {
+    change(dataplane, |config| {
+        let rule = rule.named(|| config.free_rule_name());
+        let name = rule.name.clone();
+        let next = config.add_rule(rule, place)?;
+        let place = next.rules().iter().position(|rule| rule.name == name).map_or(0, |index| index + 1);
+        Ok((next, format!("rule {name} added at place {place}")))
+    })
+}
+
+fn remove_rule(dataplane: &Dataplane, name: &RuleName) -> Result<Done, Problem> {
+    change(dataplane, |config| Ok((config.remove_rule(name)?, format!("rule {name} removed"))))
+}
+
+fn set_agent(dataplane: &Dataplane, agent: AgentSpec) -> Result<Done, Problem> {
+    change(dataplane, |config| {
+        let text = format!("agent {} is at {} behind {}", agent.id, agent.address, agent.interface);
+        Ok((config.set_agent(agent)?, text))
+    })
+}
+
+fn remove_agent(dataplane: &Dataplane, id: AgentId) -> Result<Done, Problem> {
+    change(dataplane, |config| Ok((config.remove_agent(id)?, format!("agent {id} removed"))))
+}
+
+/// Makes one change: judged, in force, written. The configuration stays locked, so changes follow each other.
+fn change(dataplane: &Dataplane, make: impl FnOnce(&Config) -> Result<(Config, String), Problem>) -> Result<Done, Problem> {
+    let mut config = lock(&dataplane.config);
+    let (next, text) = make(&config)?;
+    let steering = steering(&next, &dataplane.classes, &dataplane.ports)?;
+    let mut classifier = lock(&dataplane.classifier);
+    install(&mut classifier, &steering, &dataplane.classes, &dataplane.ports).map_err(internal)?;
+    let saved = store::save(&dataplane.place.config, &next);
+    *config = next;
+    let unsaved_because = saved.as_ref().err().map(ToString::to_string);
+    Ok(Done { text, saved: saved.is_ok(), unsaved_because })
+}
+
+/// Puts rules, buckets and agents into the classifier. Each of the two steps is one flip of a bank.
+///
+/// # Errors
+/// When the kernel refuses a map; what was in force stays in force.
+pub fn install(classifier: &mut Classifier, steering: &Steering, classes: &KernelClasses, ports: &[Port]) -> Result<()> {
+    let egress: Vec<(u8, u32)> = ports.iter().zip(0..).map(|(port, slot)| (slot, port.link.index)).collect();
+    let mirror: Vec<u8> = (0..ports.len()).map(|slot| slot as u8).collect(); // at most MAX_EGRESS interfaces
+    let has_mirror = classes.iter().any(|class| class.egress.is_some());
+    classifier.install_agents(&steering.agents, &egress, if has_mirror { &mirror } else { &[] })?;
+    classifier.install_rules(&steering.rules, &steering.buckets)?;
+    Ok(())
+}

@@ -1,0 +1,294 @@
+//! `weir dataplane`: the process that owns frames, sockets and the classifier.
+//!
+//! One thread moves frames (the pool, on a critical core); the others attend to workers and to the control socket and
+//! sleep nearly always. Nothing here runs for a frame.
+
+mod attach;
+mod board;
+mod classes;
+mod control;
+mod counters;
+mod explain;
+mod setup;
+mod status;
+mod steering;
+mod takers;
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use weir_appliance_control::class::classes;
+use weir_appliance_control::config::{Config, CoreSet, WaitMode};
+use weir_appliance_control::store;
+use weir_dataplane_io::cpu::{self, CorePlan, CoreWish, Pick};
+use weir_dataplane_io::fds::Listener;
+use weir_dataplane_io::umem::Umem;
+use weir_dataplane_io::wait::{Epoll, EventFd, Trigger};
+use weir_dataplane_io::xdp::Socket;
+use weir_dataplane_pool::class::Hostile;
+use weir_dataplane_pool::gauges::RingGauges;
+use weir_dataplane_pool::pool::{Pool, Request};
+use weir_dataplane_pool::queue::{Queue, Shares};
+use weir_ebpf_loader::Classifier;
+
+use crate::place::Place;
+use crate::supervise::READY_LINE;
+use board::Board;
+use classes::KernelClasses;
+use setup::Port;
+use takers::Takers;
+
+/// SCHED_FIFO priority of the pool. It runs a few percent of the time, and frames wait for it when their ring is full.
+const POOL_PRIORITY: u8 = 60;
+/// Time workers have to stop by themselves when the dataplane ends.
+const WORKERS_STOP_WITHIN: Duration = Duration::from_secs(2);
+/// How often the main thread looks for a signal while nothing happens.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// One class's ring on one queue, as everyone but the pool sees it.
+pub struct Ring {
+    /// Position of its interface.
+    pub port: usize,
+    /// Position of its queue in the pool.
+    pub queue_index: usize,
+    /// Its queue on the interface.
+    pub queue: u32,
+    /// Its class.
+    pub class: u8,
+    /// Its socket, for statistics and to be lent.
+    pub socket: Arc<Socket>,
+    /// The pool's figures.
+    pub gauges: Arc<RingGauges>,
+}
+
+/// What the threads of this process share.
+pub struct Dataplane {
+    place: Place,
+    started: Instant,
+    restarts: u32,
+    config: Mutex<Config>,
+    classifier: Mutex<Classifier>,
+    classes: KernelClasses,
+    ports: Vec<Port>,
+    attached: Vec<weir_ebpf_loader::Attached>,
+    umem: Umem,
+    rx_ring: u32,
+    rings: Vec<Ring>,
+    takers: Takers,
+    taken: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
+    board: Board,
+    cores: CorePlan,
+    pool_epoll: Epoll,
+    pool_wake: EventFd,
+    requests: Sender<Request>,
+    stopping: AtomicBool,
+    cpu: Mutex<status::CpuMeter>,
+}
+
+/// Locks what no panic leaves half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs until a signal or a stop request ends it in good order.
+///
+/// # Errors
+/// When anything that the box needs cannot be had; nothing is left behind then.
+pub fn run(place: Place, restarts: u32) -> Result<()> {
+    weir_dataplane_io::sandbox::die_with_parent(std::os::unix::process::parent_id())?;
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stop)).context("a signal handler cannot be installed")?;
+    }
+    let config = store::load(&place.config)?;
+    let control = control::listen(&place)?;
+    let attach = Listener::bind(&place.attach)?;
+    let (dataplane, pool, hostile) = make(place, config, restarts)?;
+    let dataplane = Arc::new(dataplane);
+    let (shared, epoll) = (Arc::clone(&dataplane), pool.1);
+    let mover = std::thread::Builder::new().name("pool".into()).spawn(move || move_frames(&shared, pool.0, epoll))?;
+    spawn("attach", &dataplane, move |dataplane| attach::serve(dataplane, &attach))?;
+    spawn("control", &dataplane, move |dataplane| control::serve(dataplane, &control))?;
+    println!("{READY_LINE}");
+    while !stop.load(Ordering::Relaxed) && !dataplane.stopping.load(Ordering::Relaxed) {
+        if let Ok(found) = hostile.recv_timeout(LOOK_EVERY) {
+            let Hostile { taker, class, cursor, consumer, producer } = found;
+            let because = format!("its cursor {cursor} of class {class} is outside [{consumer}, {producer}]");
+            dataplane.takers.evict(taker, &because);
+        }
+        if mover.is_finished() {
+            return Err(anyhow!("the pool ended; no frame would come back"));
+        }
+    }
+    dataplane.end();
+    Ok(())
+}
+
+fn spawn(name: &str, dataplane: &Arc<Dataplane>, serve: impl FnOnce(&Arc<Dataplane>) + Send + 'static) -> Result<()> {
+    let dataplane = Arc::clone(dataplane);
+    std::thread::Builder::new().name(name.to_owned()).spawn(move || serve(&dataplane)).map(drop)?;
+    Ok(())
+}
+
+/// The pool's thread.
+fn move_frames(dataplane: &Dataplane, pool: Pool, mut epoll: Epoll) {
+    // FIFO before pinning: an ordinary task pinned beside a spinning FIFO one would wait for the fair server.
+    if let Err(error) = cpu::fifo(POOL_PRIORITY) {
+        tracing::warn!("the pool runs with ordinary priority, a loaded core can make rings overflow: {error}");
+    }
+    if let Some(core) = dataplane.cores.critical.first()
+        && let Err(error) = cpu::pin(*core)
+    {
+        tracing::warn!("the pool is not pinned to core {core}: {error}");
+    }
+    if let Err(error) = pool.run(&mut epoll, &dataplane.pool_wake) {
+        tracing::error!("{error}");
+    }
+}
+
+type Made = (Dataplane, (Pool, Epoll), Receiver<Hostile>);
+
+/// Makes everything in the order in which it can fail: what is taken first is given back by dropping it.
+fn make(place: Place, config: Config, restarts: u32) -> Result<Made> {
+    let mut ports = setup::ports(&config)?;
+    let kernel_classes = KernelClasses::of(&classes(&config), ports.len())?;
+    let steering = steering::steering(&config, &kernel_classes, &ports).map_err(|problem| anyhow!("{problem}"))?;
+    let cores = core_plan(&config);
+    let mut classifier = Classifier::load(weir_ebpf_loader::LoadOptions { pin_root: Some(place.pins.clone()) })?;
+    let bound = setup::bind(&config, &mut ports, &kernel_classes)?;
+    control::install(&mut classifier, &steering, &kernel_classes, &ports)?;
+    setup::connect(&mut classifier, &ports, &bound.rings)?;
+    let attached = setup::attach(&mut classifier, &ports)?;
+    let (requests, inbox) = mpsc::channel();
+    let (report, hostile) = mpsc::channel();
+    let (epoll, pool_epoll, pool_wake) = pool_waiting(&bound.rings, &kernel_classes)?;
+    let rx_ring = config.memory().rx_ring;
+    let pool = make_pool(bound.queues, bound.shares, inbox, report);
+    let dataplane = Dataplane {
+        place,
+        started: Instant::now(),
+        restarts,
+        config: Mutex::new(config),
+        classifier: Mutex::new(classifier),
+        classes: kernel_classes,
+        ports,
+        attached,
+        umem: bound.umem,
+        rx_ring,
+        rings: bound.rings,
+        takers: Takers::default(),
+        taken: Mutex::default(),
+        board: Board::default(),
+        cores,
+        pool_epoll,
+        pool_wake,
+        requests,
+        stopping: AtomicBool::new(false),
+        cpu: Mutex::default(),
+    };
+    Ok((dataplane, (pool, epoll), hostile))
+}
+
+fn make_pool(queues: Vec<Queue>, shares: Shares, inbox: Receiver<Request>, report: Sender<Hostile>) -> Pool {
+    Pool::new(queues, shares, inbox, report)
+}
+
+/// The pool's epoll instance, a second handle of it for those who add kicks, and the counter that wakes it.
+fn pool_waiting(rings: &[Ring], classes: &KernelClasses) -> Result<(Epoll, Epoll, EventFd)> {
+    let epoll = Epoll::new()?;
+    let wake = EventFd::new()?;
+    epoll.add(&wake, 0, Trigger::Level)?;
+    let mirrors = |ring: &&Ring| classes.iter().any(|class| class.number == ring.class && class.egress.is_some());
+    for ring in rings.iter().filter(mirrors) {
+        // The sender is a taker without a process: it is woken by the arrival itself.
+        epoll.add(&*ring.socket, 1, Trigger::Edge)?;
+    }
+    let handle = Epoll::from_fd(epoll.as_fd().try_clone_to_owned().context("no descriptor is left; raise `ulimit -n`")?);
+    Ok((epoll, handle, wake))
+}
+
+fn core_plan(config: &Config) -> CorePlan {
+    let pick = |set: &CoreSet| match set {
+        CoreSet::Auto => Pick::Auto,
+        CoreSet::List(cores) => Pick::These(cores.clone()),
+    };
+    let (critical, batch) = (pick(&config.cores().critical), pick(&config.cores().batch));
+    cpu::roles(&cpu::Topology::live(), &CoreWish { critical, batch, ..CoreWish::default() })
+}
+
+impl Dataplane {
+    /// The rings of the taker `name`, over all queues.
+    fn rings_of(&self, name: &str) -> Result<Vec<&Ring>> {
+        let taken: Vec<u8> = self.classes.taken_by(name).map(|class| class.number).collect();
+        if taken.is_empty() {
+            return Err(anyhow!("no class has `{name}` among its takers; enable the feature in the configuration"));
+        }
+        Ok(self.rings.iter().filter(|ring| taken.contains(&ring.class)).collect())
+    }
+
+    /// Whether frames of `class` are sent on as well.
+    fn mirrors(&self, class: u8) -> bool {
+        self.classes.iter().any(|candidate| candidate.number == class && candidate.egress.is_some())
+    }
+
+    fn wait_of(&self, name: &str) -> WaitMode {
+        let config = lock(&self.config);
+        config.features().iter().find(|(feature, _)| feature.as_str() == name).map_or(config.wait(), |(_, spec)| spec.wait)
+    }
+
+    /// The core a worker is pinned to: the batch cores in turn, in the order of the features' names.
+    fn core_of(&self, name: &str) -> Option<u32> {
+        let place = lock(&self.config).enabled().position(|feature| feature.as_str() == name)?;
+        self.cores.batch.get(place % self.cores.batch.len().max(1)).copied()
+    }
+
+    fn flow_map(&self) -> Result<OwnedFd> {
+        let classifier = lock(&self.classifier);
+        classifier.flow_map_fd().try_clone_to_owned().context("no descriptor is left for the flow-verdict map; raise `ulimit -n`")
+    }
+
+    fn pool_epoll_add(&self, kick: &EventFd, token: u64) -> Result<()> {
+        Ok(self.pool_epoll.add(kick, token, Trigger::Edge)?)
+    }
+
+    /// Asks the pool; it answers within one wake-up.
+    fn ask(&self, request: Request) {
+        let _ = self.requests.send(request); // the pool ends only with the process
+        self.pool_wake.signal();
+    }
+
+    /// Frames that the taker `name` has finished, over all its lives.
+    fn taken_of(&self, name: &str) -> Arc<AtomicU64> {
+        Arc::clone(lock(&self.taken).entry(name.to_owned()).or_default())
+    }
+
+    /// Ends in good order: traffic back to the stack, workers stopped, pins removed.
+    fn end(&self) {
+        let mut classifier = lock(&self.classifier);
+        for port in &self.ports {
+            if let Err(error) = classifier.detach(port.spec.name.as_str()) {
+                tracing::error!("{}: the classifier cannot be detached: {error}", port.spec.name);
+            }
+        }
+        self.takers.ask_stop();
+        let deadline = Instant::now() + WORKERS_STOP_WITHIN;
+        while !self.takers.list().is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for taker in self.takers.list() {
+            self.takers.evict(taker.id, "it did not stop when asked");
+        }
+        if let Err(error) = classifier.unpin() {
+            tracing::error!("{}: pins are left behind: {error}", self.place.pins.display());
+        }
+        self.ask(Request::Stop);
+        let _ = std::fs::remove_file(&self.place.control);
+        let _ = std::fs::remove_file(&self.place.attach);
+    }
+}

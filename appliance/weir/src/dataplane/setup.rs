@@ -1,0 +1,177 @@
+//! From the configuration to bound queues: interfaces, frame memory, a ring for each class.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use weir_appliance_control::config::{Config, HugePages, InterfaceSpec, ModeWish, Queues};
+use weir_dataplane_io::net::{self, Interface};
+use weir_dataplane_io::umem::{self, Umem, UmemOptions};
+use weir_dataplane_io::xdp::{self, BindWish, Primary, Sizes, Socket};
+use weir_dataplane_pool::budget::{QueueBudget, QueueShape, queue_budget};
+use weir_dataplane_pool::class::ClassRing;
+use weir_dataplane_pool::gauges::RingGauges;
+use weir_dataplane_pool::queue::{Outlet, Queue, QueueClass, Shares};
+use weir_ebpf_abi::layout::MAX_QUEUES;
+
+use super::Ring;
+use super::classes::KernelClasses;
+
+/// Slots of the ring on which mirrored frames leave an interface.
+const TX_RING: u32 = 1024;
+/// Bytes in front of a frame that the kernel keeps for the program's use (XDP_PACKET_HEADROOM).
+const HEADROOM: u32 = 256;
+/// Bytes of an Ethernet header with two VLAN tags.
+const LINK_HEADER: u32 = 14 + 8;
+
+/// An interface that takes part.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// What the configuration says.
+    pub spec: InterfaceSpec,
+    /// What the kernel says.
+    pub link: Interface,
+    /// Queues in use.
+    pub queues: u32,
+    /// Position of its first queue among all queues.
+    pub first_queue: u32,
+    /// What AF_XDP got, and why.
+    pub bound: Option<(xdp::BindMode, String)>,
+}
+
+/// Looks at the interfaces of the configuration.
+///
+/// # Errors
+/// When one is missing or down, or there are more queues than the kernel's table holds.
+pub fn ports(config: &Config) -> Result<Vec<Port>> {
+    let mut ports = Vec::new();
+    let mut first_queue = 0;
+    if config.interfaces().is_empty() {
+        bail!("no interface is configured; name one: weir up --interface NAME, or `interfaces:` in the configuration");
+    }
+    for spec in config.interfaces() {
+        let link = net::interface(spec.name.as_str())?;
+        if !link.up {
+            bail!("{}: the interface is down; set it up: ip link set {} up", spec.name, spec.name);
+        }
+        let queues = match spec.queues {
+            Queues::All => link.queues,
+            Queues::First(count) if count <= link.queues => count,
+            Queues::First(count) => bail!("{}: {count} queues are configured, the interface has {}; lower `queues`", spec.name, link.queues),
+        };
+        ports.push(Port { spec: spec.clone(), link, queues, first_queue, bound: None });
+        first_queue += queues;
+    }
+    if first_queue as usize > MAX_QUEUES {
+        bail!("{first_queue} queues on all interfaces, {MAX_QUEUES} is the limit; set `queues` lower, or `ethtool -L NAME combined N`");
+    }
+    Ok(ports)
+}
+
+/// Everything that was bound.
+pub struct Bound {
+    /// The frames.
+    pub umem: Umem,
+    /// Who owns which frames.
+    pub shares: Shares,
+    /// For the pool.
+    pub queues: Vec<Queue>,
+    /// For everyone else.
+    pub rings: Vec<Ring>,
+}
+
+/// Makes the frame memory and binds a socket for each queue and class.
+///
+/// # Errors
+/// When the memory cannot be had or a queue is busy. What was bound until then is given back by dropping it.
+pub fn bind(config: &Config, ports: &mut [Port], classes: &KernelClasses) -> Result<Bound> {
+    let memory = config.memory();
+    let mirrors = classes.iter().any(|class| class.egress.is_some());
+    let shape = QueueShape {
+        classes: classes.iter().len() as u32, // at most MAX_CLASSES
+        rx_ring: memory.rx_ring,
+        tx_ring: if mirrors { TX_RING } else { 64 },
+    };
+    let budget = queue_budget(shape)?;
+    let queue_count: u32 = ports.iter().map(|port| port.queues).sum();
+    let frames = budget.frames.checked_mul(queue_count).context("more frames than 2^32; use fewer queues or smaller rings")?;
+    let node = ports.first().and_then(|port| port.link.node);
+    let umem = Umem::create_with(UmemOptions { frames, frame_size: memory.frame_size, pages: pages(memory.hugepages), node })?;
+    let shares = Shares { frames_per_queue: budget.frames, frame_shift: memory.frame_size.trailing_zeros() };
+    let mut bound = Bound { umem, shares, queues: Vec::new(), rings: Vec::new() };
+    for index in 0..ports.len() {
+        for queue in 0..ports[index].queues {
+            let (primary, sockets) = bind_queue(&bound.umem, &ports[index], queue, memory, budget, shape, classes)?;
+            ports[index].bound.get_or_insert_with(|| (primary.mode, primary.why.clone()));
+            take_in(&mut bound, ports, index, queue, primary, sockets, classes);
+        }
+    }
+    Ok(bound)
+}
+
+fn pages(wish: HugePages) -> umem::HugePages {
+    match wish {
+        HugePages::Prefer => umem::HugePages::Prefer,
+        HugePages::Require => umem::HugePages::Require,
+        HugePages::Never => umem::HugePages::Never,
+    }
+}
+
+fn bind_queue(
+    umem: &Umem,
+    port: &Port,
+    queue: u32,
+    memory: weir_appliance_control::config::MemorySpec,
+    budget: QueueBudget,
+    shape: QueueShape,
+    classes: &KernelClasses,
+) -> Result<(Primary, Vec<xdp::ClassSocket>)> {
+    // A frame that is longer than what one chunk holds comes in several descriptors.
+    let frags = port.link.mtu + LINK_HEADER > memory.frame_size - HEADROOM;
+    let wish = if port.spec.mode == ModeWish::Generic { BindWish::Copy } else { BindWish::ZeroCopyElseCopy };
+    let sizes = Sizes { fill: budget.fill, completion: budget.completion, rx: memory.rx_ring, tx: shape.tx_ring };
+    let place = xdp::Queue { interface: port.link.index, queue };
+    let primary = xdp::primary(umem, &sizes, place, wish, frags)?;
+    let further = (1..classes.iter().len()).map(|_| xdp::class(&primary, memory.rx_ring)).collect::<Result<_, _>>()?;
+    Ok((primary, further))
+}
+
+/// Hands the rings of one queue to the pool and its sockets to everyone else.
+fn take_in(
+    bound: &mut Bound,
+    ports: &[Port],
+    port: usize,
+    queue: u32,
+    primary: Primary,
+    further: Vec<xdp::ClassSocket>,
+    classes: &KernelClasses,
+) {
+    let index = bound.queues.len();
+    let Primary { fill, completion, rx, tx, socket, .. } = primary;
+    let socket = Arc::new(socket);
+    let outlet = tx.map(|ring| Outlet { ring, socket: Arc::clone(&socket), waiting: false });
+    let first = rx.map(|rx| (rx, Arc::clone(&socket)));
+    let rings = first.into_iter().chain(further.into_iter().map(|class| (class.rx, Arc::new(class.socket))));
+    let mut queue_classes = Vec::new();
+    for (class, (rx, socket)) in classes.iter().zip(rings) {
+        let gauges = Arc::new(RingGauges::default());
+        let ring = ClassRing::new(class.number, rx, class.egress.is_some(), Arc::clone(&gauges));
+        // An interface sends from its first queue.
+        let outlet = class.egress.and_then(|egress| ports.get(egress)).map(|port| port.first_queue as usize);
+        queue_classes.push(QueueClass { ring, outlet });
+        bound.rings.push(Ring { port, queue_index: index, queue, class: class.number, socket, gauges });
+    }
+    bound.queues.push(Queue { index, fill, completion, tx: outlet, classes: queue_classes });
+}
+
+/// Puts the sockets into the classifier's table, from where on the kernel gives them frames.
+///
+/// # Errors
+/// When the kernel refuses, which it does for a socket of another queue.
+pub fn connect(classifier: &weir_ebpf_loader::Classifier, ports: &[Port], rings: &[Ring]) -> Result<()> {
+    for ring in rings {
+        let Some(port) = ports.get(ring.port) else { continue };
+        classifier.set_socket(port.first_queue + ring.queue, ring.class, ring.socket.as_fd())?;
+    }
+    Ok(())
+}

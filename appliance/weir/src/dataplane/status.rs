@@ -1,0 +1,207 @@
+//! The one-page state: gathered when somebody asks, from counters that are kept anyway.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use anyhow::Result;
+use weir_appliance_control::message::{
+    CoreStatus, FeatureStatus, Identity, InterfaceMode, InterfaceStatus, MemoryStatus, ProcessState, ProcessStatus, RingStatus,
+    SourceWindow, Status, WindowStatus,
+};
+use weir_appliance_control::taker::FeatureName;
+use weir_dataplane_io::umem::Backing;
+use weir_dataplane_io::xdp::BindMode;
+use weir_dataplane_io::{memory, net};
+use weir_dataplane_ring::Record;
+use weir_ebpf_loader::AttachMode;
+use weir_features_streaming::Streaming;
+use weir_features_streaming::rows::{StreamRow, SummaryRow, kind};
+use weir_features_worker::feature::Feature;
+use zerocopy::FromBytes;
+
+use super::setup::Port;
+use super::takers::{Taker, TakerState};
+use super::{Dataplane, counters, lock};
+use crate::host;
+
+/// Sources shown of a window.
+const BUSIEST: usize = 8;
+
+/// Everything on one page.
+///
+/// # Errors
+/// When the kernel does not give a counter.
+pub fn status(dataplane: &Dataplane) -> Result<Status> {
+    let takers = dataplane.takers.list();
+    let processes = processes(dataplane, &takers);
+    let beside = processes.iter().map(|process| process.pss_bytes).sum();
+    let rings = rings(dataplane)?;
+    Ok(Status {
+        weir: Identity {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            build: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
+            uptime_s: dataplane.started.elapsed().as_secs_f64(),
+            host: host::read(),
+        },
+        interfaces: dataplane.ports.iter().zip(&dataplane.attached).map(|(port, attached)| interface(port, attached)).collect(),
+        features: features(dataplane, &takers),
+        processes,
+        rings,
+        counters: counters::balance(dataplane)?,
+        memory: memory_status(dataplane, beside),
+        cores: CoreStatus { plan: dataplane.cores.to_string(), source: dataplane.cores.source.to_string(), idle_cpu_percent: None },
+    })
+}
+
+fn interface(port: &Port, attached: &weir_ebpf_loader::Attached) -> InterfaceStatus {
+    let bound = port.bound.as_ref();
+    let (mode, why) = match (attached.mode, bound) {
+        (AttachMode::Generic, _) => (InterfaceMode::Generic, attached.why.clone()),
+        (AttachMode::Native, Some((BindMode::ZeroCopy, why))) => (InterfaceMode::ZeroCopy, why.clone()),
+        (AttachMode::Native, Some((BindMode::Copy, why))) => (InterfaceMode::NativeCopy, why.clone()),
+        (AttachMode::Native, None) => (InterfaceMode::NativeCopy, "no queue is in use".to_owned()),
+    };
+    let now = net::interface(port.spec.name.as_str()).ok();
+    let name = port.spec.name.to_string();
+    InterfaceStatus { name, mode, why, queues: port.queues, up: Some(now.as_ref().is_some_and(|link| link.up)), mtu: Some(port.link.mtu) }
+}
+
+fn rings(dataplane: &Dataplane) -> Result<Vec<RingStatus>> {
+    let status = |ring: &super::Ring| {
+        let figures = ring.gauges.read();
+        let lost = counters::lost(ring, dataplane.mirrors(ring.class))?;
+        Ok(RingStatus {
+            interface: dataplane.ports.get(ring.port).map(|port| port.spec.name.to_string()).unwrap_or_default(),
+            queue: ring.queue,
+            class: ring.class,
+            takers: dataplane.classes.takers(ring.class).names(),
+            size: dataplane.rx_ring,
+            fill: (figures.produced - figures.recycled.min(figures.produced)) as u32, // at most the ring's size
+            dropped: lost.by_kernel(),
+        })
+    };
+    dataplane.rings.iter().map(status).collect()
+}
+
+/// Figures of one process, from the last call to this one.
+#[derive(Debug, Default)]
+pub struct CpuMeter {
+    last: BTreeMap<u32, (Instant, u64)>,
+}
+
+impl CpuMeter {
+    /// Percent of one core that process `pid` has used since the last call; since its start at the first.
+    fn percent(&mut self, pid: u32) -> f64 {
+        let Some(used_ns) = host::process_cpu_ns(pid) else { return 0.0 };
+        let now = Instant::now();
+        let (since, before) = self.last.insert(pid, (now, used_ns)).unwrap_or((now, used_ns));
+        let passed = now.duration_since(since).as_nanos() as f64;
+        if passed == 0.0 { 0.0 } else { used_ns.saturating_sub(before) as f64 * 100.0 / passed }
+    }
+}
+
+fn processes(dataplane: &Dataplane, takers: &[Taker]) -> Vec<ProcessStatus> {
+    let mut meter = lock(&dataplane.cpu);
+    let mut process = |name: String, pid: u32, state, restarts| ProcessStatus {
+        name,
+        pid,
+        state,
+        // What cannot be read (the process has just ended) counts as nothing, and the next status has it no more.
+        pss_bytes: memory::of_process(pid).map_or(0, |memory| memory.pss).saturating_sub(umem_share(dataplane, pid)),
+        cpu_percent: meter.percent(pid),
+        restarts,
+        last_exit: None,
+    };
+    let mut all = vec![
+        process("supervisor".into(), std::os::unix::process::parent_id(), ProcessState::Running, 0),
+        process("dataplane".into(), std::process::id(), ProcessState::Running, dataplane.restarts),
+    ];
+    for taker in takers {
+        let state = if taker.state == TakerState::Ready { ProcessState::Running } else { ProcessState::Starting };
+        all.push(process(format!("worker {}", taker.name), taker.pid, state, taker.restarts));
+    }
+    let living: Vec<u32> = all.iter().map(|process| process.pid).collect();
+    meter.last.retain(|pid, _| living.contains(pid));
+    all
+}
+
+/// The frame memory's part of a process's share: plain pages are counted there, hugepages are not.
+fn umem_share(dataplane: &Dataplane, pid: u32) -> u64 {
+    match dataplane.umem.backing() {
+        Backing::HugePages2M => 0,
+        Backing::Plain { .. } => host::mapping_pss(pid, "weir-umem").unwrap_or(0),
+    }
+}
+
+fn memory_status(dataplane: &Dataplane, beside: u64) -> MemoryStatus {
+    let (backing, why) = match dataplane.umem.backing() {
+        Backing::HugePages2M => ("hugepages-2M", "enough 2 MiB pages were free".to_owned()),
+        Backing::Plain { why } => ("plain", why.clone()),
+    };
+    let umem_bytes = dataplane.umem.length() as u64;
+    MemoryStatus { umem_bytes, backing: backing.to_owned(), why, pss_beside_umem_bytes: beside }
+}
+
+fn features(dataplane: &Dataplane, takers: &[Taker]) -> Vec<FeatureStatus> {
+    let enabled: Vec<FeatureName> = lock(&dataplane.config).enabled().collect();
+    enabled.into_iter().map(|name| feature(dataplane, takers, name)).collect()
+}
+
+fn feature(dataplane: &Dataplane, takers: &[Taker], name: FeatureName) -> FeatureStatus {
+    let taker = takers.iter().find(|taker| taker.name == name.as_str());
+    let state = match taker.map(|taker| taker.state) {
+        Some(TakerState::Ready) => ProcessState::Running,
+        Some(TakerState::Starting) => ProcessState::Starting,
+        None => ProcessState::BackingOff,
+    };
+    let behind = dataplane.rings_of(name.as_str()).unwrap_or_default().iter().map(|ring| {
+        let figures = ring.gauges.read();
+        figures.produced.saturating_sub(figures.recycled)
+    });
+    let records = dataplane.board.read(name.as_str());
+    let window = (name.as_str() == Streaming::NAME).then(|| window(&records)).flatten();
+    FeatureStatus {
+        name,
+        state,
+        frames: dataplane.taken_of(name.as_str()).load(std::sync::atomic::Ordering::Relaxed),
+        events: dataplane.board.events(name.as_str()),
+        records: dataplane.board.posted(name.as_str()),
+        behind: behind.sum(),
+        window,
+    }
+}
+
+/// The one-second window that closed last.
+fn window(records: &[Record]) -> Option<WindowStatus> {
+    let summary = |record: &&Record| record.kind == kind::SUMMARY;
+    let read = |record: &Record| SummaryRow::read_from_prefix(&record.body).ok().map(|(row, _)| row);
+    let last = records.iter().rev().filter(summary).filter_map(read).find(|row| row.window_ms == 1000)?;
+    let rows = records.iter().rev().filter(|record| record.kind == kind::WINDOW_1S);
+    let rows = rows.filter_map(|record| StreamRow::read_from_prefix(&record.body).ok().map(|(row, _)| row));
+    let mut rows: Vec<StreamRow> = rows.filter(|row| row.window_start_ns == last.window_start_ns).collect();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.count));
+    let samples: u64 = rows.iter().map(|row| u64::from(row.latency_samples as u32)).sum();
+    let micros = |ns: u64| ns as f64 / 1000.0;
+    let busiest = rows.iter().take(BUSIEST).map(|row| SourceWindow {
+        source: if row.is_other() { "other".to_owned() } else { row.source.to_string() },
+        kind: Some(row.kind),
+        events: row.count,
+        events_per_s: row.per_second(),
+        p50_us: (row.latency_samples > 0).then(|| micros(row.latency_p50_ns)),
+        p99_us: (row.latency_samples > 0).then(|| micros(row.latency_p99_ns)),
+    });
+    let sources: std::collections::BTreeSet<u32> = rows.iter().map(|row| row.source).collect();
+    // Quantiles do not add up over rows; the worst row's is an upper bound for all, and that is what is shown.
+    let worst = |pick: fn(&StreamRow) -> u64| rows.iter().map(pick).max().filter(|_| samples > 0).map(micros);
+    let events = last.events + last.messages;
+    Some(WindowStatus {
+        length_ms: u64::from(last.window_ms),
+        sources: sources.len() as u64,
+        events,
+        events_per_s: events as f64,
+        p50_us: worst(|row| row.latency_p50_ns),
+        p99_us: worst(|row| row.latency_p99_ns),
+        missing: last.events_missing,
+        top: busiest.collect(),
+    })
+}
