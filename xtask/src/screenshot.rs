@@ -25,10 +25,26 @@ struct Wish {
 pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
     let wish = parse(words)?;
     let weir = demo::build()?;
-    let line = format!("stty rows {HEIGHT} cols {WIDTH}; exec '{}' {}", weir.display(), wish.words.join(" "));
+    let line = format!("exec '{}' {}", weir.display(), wish.words.join(" "));
     say(&format!("$ {line}"));
+    let screen = watch(&line, wish.after, |_| false)?;
+    let text = screen.text();
+    println!("{text}");
+    if text.trim().is_empty() {
+        bail!("the screen is empty after {} s", wish.after.as_secs());
+    }
+    let title = format!("weir {}", wish.words.join(" "));
+    std::fs::write(&wish.out, screen.svg(title.trim()))
+        .with_context(|| format!("cannot write {}", wish.out.display()))?;
+    say(&format!("{} drawn", wish.out.display()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a terminal shows of a command when the time is over or the screen is as wished. The command is then ended by its keys.
+fn watch(line: &str, time: Duration, wished: impl Fn(&Screen) -> bool) -> Result<Screen> {
     // `script` of util-linux gives the program a terminal; what it writes there comes out of the pipe.
     let mut script = shell::command("script");
+    let line = format!("stty rows {HEIGHT} cols {WIDTH}; {line}");
     script.args(["--quiet", "--flush", "--return", "--command", &line, "/dev/null"]);
     script.env("TERM", "xterm-256color").env("COLORTERM", "truecolor");
     let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start `script`")?;
@@ -36,45 +52,34 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
         bail!("`script` gave no pipes");
     };
     let (sender, receiver) = mpsc::channel();
-    let reader = std::thread::spawn(move || {
+    std::thread::spawn(move || {
         let mut buffer = [0; 65536];
         while let Ok(length @ 1..) = output.read(&mut buffer) {
-            if sender.send(buffer[..length].to_vec()).is_err() {
-                return;
-            }
+            // Nobody listens once the picture is taken; what comes then is read all the same, or the program would block.
+            let _ = sender.send(buffer[..length].to_vec());
         }
     });
-
     let mut screen = Screen::new(WIDTH, HEIGHT);
-    let end = Instant::now() + wish.after;
-    loop {
+    let end = Instant::now() + time;
+    while !wished(&screen) {
         match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
             Ok(bytes) => screen.feed(&bytes),
             Err(RecvTimeoutError::Timeout) => break,
             Err(RecvTimeoutError::Disconnected) => {
-                println!("{}", screen.text());
-                bail!("the program ended before the {} s were over", wish.after.as_secs());
+                bail!(
+                    "the program ended before the {} s were over; it showed:\n{}",
+                    time.as_secs(),
+                    screen.text().trim()
+                );
             }
         }
     }
-    let text = screen.text();
-    if text.trim().is_empty() {
-        bail!("the screen is empty after {} s", wish.after.as_secs());
-    }
-    let title = format!("weir {}", wish.words.join(" "));
-    std::fs::write(&wish.out, screen.svg(title.trim()))
-        .with_context(|| format!("cannot write {}", wish.out.display()))?;
-    println!("{text}");
     // `q` leaves the full-screen console; the interrupt key ends anything else.
     keys.write_all(b"q\x03")?;
     drop(keys);
     let status = child.wait()?;
-    drop(receiver);
-    if reader.join().is_err() {
-        bail!("the reader of the terminal failed");
-    }
-    say(&format!("{} drawn; the program ended with {status}", wish.out.display()));
-    Ok(ExitCode::SUCCESS)
+    say(&format!("the program ended with {status}"));
+    Ok(screen)
 }
 
 fn parse(words: &[String]) -> Result<Wish> {
@@ -110,5 +115,17 @@ mod tests {
         assert_eq!((wish.after.as_secs(), wish.words), (3, vec!["top".to_owned()]));
         assert!(parse(&["--after".to_owned()]).is_err());
         assert!(parse(&["--before".to_owned(), "3".to_owned()]).is_err());
+    }
+    #[test]
+    fn a_program_believes_in_its_terminal() {
+        if shell::find("script").is_none() {
+            println!("weir-skip: a_program_believes_in_its_terminal: no `script` (package bsdutils)");
+            return;
+        }
+        let there = |screen: &Screen| screen.text().contains("32 100");
+        let screen = watch("printf '\\033[3;5H'; stty size; exec cat", Duration::from_secs(20), there).unwrap();
+        assert_eq!(screen.text().lines().nth(2), Some("    32 100"));
+        let ended = watch("echo early", Duration::from_secs(20), |_| false);
+        assert!(ended.is_err_and(|error| error.to_string().contains("early")));
     }
 }
