@@ -5,13 +5,13 @@
 
 mod attach;
 mod board;
-mod classes;
+pub mod classes;
 mod control;
 mod counters;
 mod explain;
 mod setup;
 mod status;
-mod steering;
+pub mod steering;
 mod takers;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use weir_appliance_control::class::takers;
-use weir_appliance_control::config::{AgentSpec, Config, RuleAction, RuleSpec};
+use weir_appliance_control::config::{AgentSpec, Config, FlagSpec, RuleAction, RuleSpec};
 use weir_appliance_control::matching::{IpPrefix, MatchExpression, Range};
 use weir_appliance_control::problem::Problem;
 use weir_appliance_control::taker::TakerSet;
@@ -30,14 +30,20 @@ pub struct Steering {
 /// # Errors
 /// A set of takers that has no ring yet, or an agent behind an interface that does not take part.
 pub fn steering(config: &Config, classes: &KernelClasses, ports: &[Port]) -> Result<Steering, Problem> {
-    let rules = config.rules().iter().map(|spec| rule(spec, classes)).collect::<Result<_, _>>()?;
-    let buckets = config
-        .flags()
-        .iter()
-        .map(|flag| Ok((class(flag.to.iter().copied().collect(), classes)?, flag.share.basis_points())))
-        .collect::<Result<_, _>>()?;
+    let (rules, buckets) = rules(config, classes)?;
     let agents = config.agents().iter().map(|spec| agent(spec, ports)).collect::<Result<_, _>>()?;
     Ok(Steering { rules, buckets, agents })
+}
+
+/// The rules and the flags' buckets of `config`, for who has no agents.
+///
+/// # Errors
+/// A set of takers that has no ring yet.
+pub fn rules(config: &Config, classes: &KernelClasses) -> Result<(Vec<Rule>, Vec<(u8, u16)>), Problem> {
+    let rules = config.rules().iter().map(|spec| rule(spec, classes)).collect::<Result<_, _>>()?;
+    let bucket = |flag: &FlagSpec| Ok((class(flag.to.iter().copied().collect(), classes)?, flag.share.basis_points()));
+    let buckets = config.flags().iter().map(bucket).collect::<Result<_, _>>()?;
+    Ok((rules, buckets))
 }
 
 fn class(set: TakerSet, classes: &KernelClasses) -> Result<u8, Problem> {

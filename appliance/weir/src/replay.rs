@@ -1,0 +1,82 @@
+//! `weir replay`: a capture through the kernel's own copy of the classifier and through the real feature, in this process.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use weir_appliance_control::class::classes;
+use weir_appliance_control::config::Config;
+use weir_appliance_control::message::ReplayReport;
+use weir_ebpf_abi::explain::Explanation;
+use weir_ebpf_abi::meta::{FrameMeta, META_MAGIC, NO_RULE};
+use weir_ebpf_loader::{Classifier, LoadOptions};
+use weir_features_streaming::Streaming;
+use weir_features_worker::batch::FrameView;
+use weir_features_worker::feature::Feature;
+use weir_features_worker::replay::Replay;
+
+use crate::capture;
+use crate::dataplane::classes::KernelClasses;
+use crate::dataplane::steering;
+use crate::records;
+
+/// What steers a replay when no configuration is given: streaming takes everything.
+pub const EVERYTHING: &str = "rules: [{name: everything, match: any, action: deliver, to: [streaming]}]\n";
+
+/// Runs the capture at `path` under `config`. Agents of the configuration are not known here (their interfaces may not
+/// exist on this host), so a message for one passes with the reason `unknown-agent`.
+///
+/// # Errors
+/// When the capture cannot be read or the kernel refuses the program.
+pub fn run(path: &Path, config: &Config) -> Result<ReplayReport> {
+    let kernel_classes = KernelClasses::of(&classes(config), 1)?;
+    let rules = steering::rules(config, &kernel_classes).map_err(|problem| anyhow!("{problem}"))?;
+    let mut classifier = Classifier::load(LoadOptions { pin_root: None })
+        .context("the capture is not replayed: the classifier cannot be loaded (`weir why --pcap` needs no privilege)")?;
+    classifier.install_rules(&rules.0, &rules.1)?;
+    let mut report = ReplayReport::default();
+    let mut streaming = Replay::<Streaming>::new(&Default::default());
+    capture::for_each(path, |met| {
+        let explanation = classifier.explain(met.bytes)?;
+        count(&mut report, met, &explanation);
+        let takers = kernel_classes.takers(explanation.class).names();
+        if !explanation.action().takes_a_ring() {
+            return Ok(());
+        }
+        for taker in &takers {
+            *report.takers.entry(taker.clone()).or_default() += 1;
+        }
+        if takers.iter().any(|taker| taker == Streaming::NAME) {
+            streaming.feed(met.time_ns, &[FrameView::whole(meta(&explanation), met.bytes, met.number - 1)]);
+        }
+        Ok(())
+    })?;
+    let given = streaming.finish();
+    report.records.insert(Streaming::NAME.to_owned(), given.records.iter().map(records::json).collect());
+    Ok(report)
+}
+
+fn count(report: &mut ReplayReport, met: &capture::Met<'_>, explanation: &Explanation) {
+    report.frames += 1;
+    report.bytes += u64::from(met.length);
+    *report.actions.entry(explanation.action().name().to_owned()).or_default() += 1;
+    if explanation.reason != 0 {
+        *report.reasons.entry(explanation.reason().name().to_owned()).or_default() += 1;
+    }
+}
+
+/// The words that the classifier puts in front of a frame it delivers.
+fn meta(explanation: &Explanation) -> FrameMeta {
+    let decoded = &explanation.decoded;
+    FrameMeta {
+        flow: explanation.flow,
+        received_ns: 0,
+        rule: explanation.rule().unwrap_or(NO_RULE),
+        class: explanation.class,
+        kind: decoded.kind,
+        payload_offset: decoded.payload_offset,
+        payload_length: decoded.payload_length,
+        agent_source: decoded.message.source_agent,
+        bucket: explanation.bucket,
+        magic: META_MAGIC,
+    }
+}
