@@ -1,0 +1,244 @@
+//! Traffic of known content: messages or event batches of several producers, in exact shares, from a seed.
+//!
+//! Event types come 40 % user, 30 % system, 5 % error, 20 % performance and 5 % security: each run of 20 events of a
+//! producer holds exactly these, in an order that the seed shuffles. Frames are built beforehand and stamped when they
+//! are sent, so a generator's cost is a copy and a few bytes.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use weir_ebpf_abi::batch::{BATCH_HEADER, BatchHeader, EVENT_ALIGN, EVENT_HEADER, EventType};
+use weir_ebpf_abi::message::{PORT_BATCH, PORT_STANDARD, STANDARD_HEADER, StandardHeader};
+
+use crate::error::LabError;
+use crate::packet::{Event, Path, Template, batch, message};
+use crate::random::Random;
+
+/// Events after which every share is exact.
+pub const ROUND: usize = 20;
+/// Bytes of Ethernet, IPv4 and UDP headers in front of a message.
+const HEADERS: usize = 14 + 20 + 8;
+
+/// What each frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// One standard message whose frame, without the check sequence, has this many bytes. Its `message_type` is an event
+    /// type, so the shares hold for messages as well.
+    Message {
+        /// Bytes of the frame, at least 70.
+        frame_bytes: u32,
+    },
+    /// A batch of events.
+    Batch {
+        /// Events in each frame.
+        events: u32,
+        /// Bytes of each event, header and padding included: a multiple of 8, at least 32.
+        event_bytes: u32,
+    },
+}
+
+/// What traffic is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrafficSpec {
+    /// Seed of the order of event types and of the payloads' bytes.
+    pub seed: u64,
+    /// Source agents; frames take turns.
+    pub producers: u32,
+    /// Id of the first source agent; the others follow.
+    pub first_source: u32,
+    /// Agent that messages are for.
+    pub destination_agent: u32,
+    /// What each frame carries.
+    pub content: Content,
+    /// From where to where; the destination port is set by the content, and the source port counts up by producer, so
+    /// that each producer is a flow of its own.
+    pub path: Path,
+}
+
+impl TrafficSpec {
+    /// One producer on the [`LabSpec::pair`](crate::LabSpec::pair) from `outside` to `box`.
+    #[must_use]
+    pub fn pair(content: Content) -> Self {
+        let path = Path {
+            source_mac: [0x02, 0x57, 0x45, 0x49, 0, 1],
+            destination_mac: [0x02, 0x57, 0x45, 0x49, 0, 2],
+            vlans: Vec::new(),
+            source: IpAddr::V4(Ipv4Addr::new(10, 9, 0, 1)),
+            destination: IpAddr::V4(Ipv4Addr::new(10, 9, 0, 2)),
+            source_port: 40_000,
+            destination_port: PORT_STANDARD,
+        };
+        Self { seed: 1, producers: 1, first_source: 1, destination_agent: 0, content, path }
+    }
+}
+
+/// One producer's frames and where it stands.
+#[derive(Clone, Debug)]
+struct Producer {
+    source: u32,
+    templates: Vec<Template>,
+    sent: u64,
+    events: u64,
+}
+
+/// A frame ready to be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamped<'a> {
+    /// The frame, its payload and its events.
+    pub template: &'a Template,
+    /// Source agent.
+    pub source: u32,
+    /// Its number in the source's sequence.
+    pub sequence: u32,
+    /// Index of the template among all ([`Traffic::templates`]).
+    pub template_index: usize,
+}
+
+/// Traffic being sent.
+#[derive(Clone, Debug)]
+pub struct Traffic {
+    producers: Vec<Producer>,
+    turn: usize,
+}
+
+impl Traffic {
+    /// Builds all frames.
+    ///
+    /// # Errors
+    /// A size that no frame can have, or no producer.
+    pub fn new(spec: &TrafficSpec) -> Result<Self, LabError> {
+        if spec.producers == 0 || spec.producers > 1024 {
+            return Err(LabError::spec("the number of producers", spec.producers, "give 1 to 1024"));
+        }
+        let mut random = Random::new(spec.seed);
+        let producers = (0..spec.producers).map(|number| Producer::new(spec, number, &mut random));
+        Ok(Self { producers: producers.collect::<Result<_, _>>()?, turn: 0 })
+    }
+
+    /// The next frame, stamped with its time; the order of producers and numbers is the same in every run.
+    #[inline]
+    pub fn next(&mut self, stamp_ns: u64) -> Stamped<'_> {
+        let turn = self.turn;
+        self.turn = if turn + 1 == self.producers.len() { 0 } else { turn + 1 };
+        let producer = &mut self.producers[turn];
+        let index = (producer.sent % producer.templates.len() as u64) as usize;
+        let template_index = turn * producer.templates.len() + index;
+        let template = &mut producer.templates[index];
+        let sequence = producer.sent as u32; // numbers wrap at 2^32 by the message's definition
+        template.stamp(sequence, stamp_ns, producer.events);
+        producer.sent += 1;
+        producer.events += template.events() as u64;
+        Stamped { template, source: producer.source, sequence, template_index }
+    }
+
+    /// Takes back the frame given last, because it was not sent; its number is given again.
+    pub fn unsend(&mut self) {
+        self.turn = self.turn.checked_sub(1).unwrap_or(self.producers.len() - 1);
+        let producer = &mut self.producers[self.turn];
+        if let Some(before) = producer.sent.checked_sub(1) {
+            producer.sent = before;
+            let index = (before % producer.templates.len() as u64) as usize;
+            producer.events -= producer.templates[index].events() as u64;
+        }
+    }
+
+    /// Every frame there is, unstamped, as many for each producer.
+    pub fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.producers.iter().flat_map(|producer| &producer.templates)
+    }
+
+    /// Frames sent of each source.
+    pub fn sent(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.producers.iter().map(|producer| (producer.source, producer.sent))
+    }
+
+    /// Events sent, all sources together.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.producers.iter().map(|producer| producer.events).sum()
+    }
+
+    /// Bytes of a frame; all have the same.
+    #[must_use]
+    pub fn frame_bytes(&self) -> usize {
+        self.templates().next().map_or(0, |template| template.frame().len())
+    }
+}
+
+impl Producer {
+    fn new(spec: &TrafficSpec, number: u32, random: &mut Random) -> Result<Self, LabError> {
+        let source = spec.first_source.wrapping_add(number);
+        let mut path = spec.path.clone();
+        path.source_port = path.source_port.wrapping_add(number as u16); // at most 1024 producers
+        let templates = match spec.content {
+            Content::Message { frame_bytes } => messages(spec, source, &mut path, frame_bytes, random)?,
+            Content::Batch { events, event_bytes } => batches(spec, source, &mut path, (events, event_bytes), random)?,
+        };
+        Ok(Self { source, templates, sent: 0, events: 0 })
+    }
+}
+
+/// The event types of one round, in random order.
+fn round(random: &mut Random) -> [EventType; ROUND] {
+    let mut types: [EventType; ROUND] = std::array::from_fn(|place| EventType::of_rotation(place as u64));
+    random.shuffle(&mut types);
+    types
+}
+
+fn header(spec: &TrafficSpec, source: u32, kind: u32) -> StandardHeader {
+    StandardHeader {
+        message_type: kind.into(),
+        source_agent_id: source.into(),
+        dest_agent_id: spec.destination_agent.into(),
+        ..StandardHeader::default()
+    }
+}
+
+fn messages(
+    spec: &TrafficSpec,
+    source: u32,
+    path: &mut Path,
+    frame_bytes: u32,
+    random: &mut Random,
+) -> Result<Vec<Template>, LabError> {
+    let headers = path.udp(&[]).1.payload;
+    let least = headers + STANDARD_HEADER;
+    let Some(payload) = (frame_bytes as usize).checked_sub(least).filter(|_| frame_bytes <= 65_535) else {
+        return Err(LabError::spec("the frame size", frame_bytes, "give at least 70 bytes (a message's headers)"));
+    };
+    path.destination_port = PORT_STANDARD;
+    let mut bytes = vec![0; payload];
+    random.fill(&mut bytes);
+    let types = round(random);
+    Ok(types.map(|kind| Template::new(path, &message(&header(spec, source, kind as u32), &bytes))).to_vec())
+}
+
+fn batches(
+    spec: &TrafficSpec,
+    source: u32,
+    path: &mut Path,
+    (events, event_bytes): (u32, u32),
+    random: &mut Random,
+) -> Result<Vec<Template>, LabError> {
+    let total = HEADERS + BATCH_HEADER + events as usize * event_bytes as usize;
+    if events == 0 || total > 65_535 {
+        return Err(LabError::spec("the number of events in a frame", events, "give at least 1, and 64 KiB in all"));
+    }
+    if (event_bytes as usize) < EVENT_HEADER || !(event_bytes as usize).is_multiple_of(EVENT_ALIGN) {
+        return Err(LabError::spec("the size of an event", event_bytes, "give a multiple of 8 of at least 32 bytes"));
+    }
+    path.destination_port = PORT_BATCH;
+    let mut payload = vec![0; event_bytes as usize - EVENT_HEADER];
+    random.fill(&mut payload);
+    // As many events as make whole rounds: then the shares are exact over the templates.
+    let mut types = Vec::with_capacity(ROUND * events as usize);
+    for _ in 0..events {
+        types.extend(round(random));
+    }
+    let frames = types.chunks(events as usize).map(|types| {
+        let event = |kind: &EventType| Event { kind: *kind as u32, source, stamp_ns: 0, payload: payload.clone() };
+        let standard = header(spec, source, EventType::User as u32);
+        let events: Vec<Event> = types.iter().map(event).collect();
+        Template::new(path, &batch(&BatchHeader { standard, ..BatchHeader::default() }, &events))
+    });
+    Ok(frames.collect())
+}
