@@ -17,6 +17,8 @@ const PACKAGE: &str = "weir-ebpf-classifier";
 const TARGET: &str = "bpfel-unknown-none";
 /// The checked-in object, which the loader embeds.
 const CHECKED_IN: &str = "ebpf/loader/object/classifier.bpf.o";
+/// Which compiler and linker made it: another compiler gives other instructions for the same source.
+const MADE_BY: &str = "ebpf/loader/object/made-by.txt";
 
 /// `cargo xtask classifier [--check]`.
 pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
@@ -35,6 +37,7 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     std::fs::copy(&built, &home).with_context(|| format!("cannot write {}", home.display()))?;
+    std::fs::write(shell::root().join(MADE_BY), tools()).with_context(|| format!("cannot write {MADE_BY}"))?;
     let size = std::fs::metadata(&home)?.len();
     say(&format!("{CHECKED_IN} is built from this source: {size} bytes"));
     Ok(ExitCode::SUCCESS)
@@ -60,9 +63,25 @@ pub(crate) fn check() -> Result<Ending> {
     for difference in &differences {
         say(difference);
     }
+    let (made_by, tools) = (std::fs::read_to_string(shell::root().join(MADE_BY)).unwrap_or_default(), tools());
+    if !made_by.is_empty() && made_by != tools {
+        let line = |text: &str| text.trim().replace('\n', ", ");
+        return Ok(Ending::Skipped(format!(
+            "the checked-in object was made by {}, here is {}, and two compilers' code cannot be compared; `cargo xtask setup` \
+             installs the distribution's, `cargo xtask classifier` makes the object with what is here",
+            line(&made_by),
+            line(&tools)
+        )));
+    }
     Ok(Ending::Failed(
         "the checked-in object is not what its source gives: run `cargo xtask classifier`, test, and commit it".into(),
     ))
+}
+
+/// The compiler and the linker, a line each.
+fn tools() -> String {
+    let compiler = Compiler::find().map(|compiler| compiler.describe()).unwrap_or_default();
+    format!("{compiler}\n{}\n", toolchain::linker().unwrap_or_default())
 }
 
 /// Why this machine cannot build the object, if it cannot.

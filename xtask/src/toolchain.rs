@@ -1,8 +1,8 @@
 //! Which compiler and linker can turn the classifier's source into an eBPF object on this machine.
 //!
 //! The target has no ready-made standard library, so the compiler must come with the source of `core`, and that source
-//! must be its own: any other version fails with dozens of errors. Two routes are known to work, and both give the same
-//! instructions: the distribution's `rustc-web` with `rust-web-src`, and a rustup nightly with its `rust-src`.
+//! must be its own: any other version fails with dozens of errors. Two routes are known to work: the distribution's
+//! `rustc-web` with `rust-web-src`, and a rustup nightly with its `rust-src`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
