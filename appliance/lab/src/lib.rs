@@ -11,7 +11,8 @@
 //! * [`load`] paces a generator in an open loop and accounts for every frame by source and sequence.
 
 pub mod error;
-
+pub mod generate;
+pub mod load;
 pub mod network;
 pub mod packet;
 pub mod random;

@@ -96,10 +96,7 @@ impl Source {
         if step > 0 {
             self.forget(number);
             self.highest = number;
-        } else if self.highest - number >= WINDOW || number < self.first {
-            self.count.doubled += 1;
-            return;
-        } else if self.is_seen(number) {
+        } else if self.highest - number >= WINDOW || number < self.first || self.is_seen(number) {
             self.count.doubled += 1;
             return;
         } else {

@@ -89,8 +89,6 @@ pub struct Stamped<'a> {
     pub source: u32,
     /// Its number in the source's sequence.
     pub sequence: u32,
-    /// Index of the template among all ([`Traffic::templates`]).
-    pub template_index: usize,
 }
 
 /// Traffic being sent.
@@ -121,13 +119,12 @@ impl Traffic {
         self.turn = if turn + 1 == self.producers.len() { 0 } else { turn + 1 };
         let producer = &mut self.producers[turn];
         let index = (producer.sent % producer.templates.len() as u64) as usize;
-        let template_index = turn * producer.templates.len() + index;
         let template = &mut producer.templates[index];
         let sequence = producer.sent as u32; // numbers wrap at 2^32 by the message's definition
         template.stamp(sequence, stamp_ns, producer.events);
         producer.sent += 1;
         producer.events += template.events() as u64;
-        Stamped { template, source: producer.source, sequence, template_index }
+        Stamped { template, source: producer.source, sequence }
     }
 
     /// Takes back the frame given last, because it was not sent; its number is given again.

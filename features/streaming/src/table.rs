@@ -18,7 +18,7 @@ const DIRECT_KINDS: usize = 8;
 const OTHER_ROWS: usize = Scope::ALL.len();
 const NO_ROW: u16 = u16::MAX;
 /// Most rows of a table, so that a row number fits 16 bits.
-pub const ROWS_MAX: usize = 16_384;
+pub(crate) const ROWS_MAX: usize = 16_384;
 
 /// What a row is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

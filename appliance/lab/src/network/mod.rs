@@ -184,8 +184,8 @@ impl Lab {
         add.extend(["type", "veth", "peer", "name", &link.second.interface, "netns", &names[1]]);
         add.extend(sizes);
         ip(&add)?;
-        for side in 0..2 {
-            self.dress(number, link, side, &names[side])?;
+        for (side, namespace) in names.iter().enumerate() {
+            self.dress(number, link, side, namespace)?;
         }
         Ok(())
     }

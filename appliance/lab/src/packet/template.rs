@@ -1,6 +1,7 @@
 //! A frame built once and stamped for each sending: a few bytes change, and the checksum with them.
 
 use weir_ebpf_abi::batch::{BATCH_HEADER, BatchHeader, EVENT_ALIGN, EVENT_HEADER, EventHeader};
+use weir_ebpf_abi::decode::{Decoded, decode_slice};
 use weir_ebpf_abi::message::{MessageKind, PORT_BATCH};
 use zerocopy::FromBytes;
 
@@ -23,6 +24,7 @@ pub struct Template {
     offsets: Offsets,
     kind: MessageKind,
     events: Vec<usize>,
+    decoded: Decoded,
 }
 
 impl Template {
@@ -32,7 +34,8 @@ impl Template {
         let (frame, offsets) = path.udp(message);
         let kind = MessageKind::of_port(path.destination_port);
         let events = if path.destination_port == PORT_BATCH { event_places(message) } else { Vec::new() };
-        Self { frame, offsets, kind, events }
+        let decoded = decode_slice(&frame, frame.len());
+        Self { frame, offsets, kind, events, decoded }
     }
 
     /// The frame as it stands, from its Ethernet header on.
@@ -57,6 +60,12 @@ impl Template {
     #[must_use]
     pub fn kind(&self) -> MessageKind {
         self.kind
+    }
+
+    /// What the decoder finds in it, as built: number and time are those of no sending.
+    #[must_use]
+    pub fn decoded(&self) -> &Decoded {
+        &self.decoded
     }
 
     /// Events in it: 0 unless it is a batch.

@@ -1,0 +1,119 @@
+//! Load runs lose nothing on a way that loses nothing, and say what was lost on one that does.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use weir_appliance_lab::generate::Sender;
+use weir_appliance_lab::generate::afxdp::XdpSender;
+use weir_appliance_lab::generate::udp::UdpSender;
+use weir_appliance_lab::load::{
+    Flow, Labels, MemoryRig, MemorySpec, Meter, Plan, RingReceiver, UdpReceiver, drive, run,
+};
+use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
+use weir_appliance_lab::{Lab, LabError, LabSpec};
+
+const LABELS: Labels<'static> = Labels { rig: "test" };
+
+fn rig() -> MemoryRig {
+    let hugepages = weir_dataplane_io::umem::HugePages::Never;
+    MemoryRig::new(&MemorySpec { ring: 256, hugepages, ..MemorySpec::default() }).unwrap()
+}
+
+fn batches(producers: u32) -> TrafficSpec {
+    TrafficSpec { producers, ..TrafficSpec::pair(Content::Batch { events: 5, event_bytes: 64 }) }
+}
+
+#[test]
+fn memory_delivers_everything_once_and_in_order() {
+    let MemoryRig { mut sender, taker, .. } = rig();
+    let mut traffic = Traffic::new(&batches(16)).unwrap();
+    let mut receiver = RingReceiver::start(taker, Meter::new(), None).unwrap();
+    let plan = Plan::new(Duration::from_millis(300));
+    let flow = Flow { traffic: &mut traffic, per_second: 20_000.0 };
+    let outcome = run(LABELS, &plan, &mut sender, &mut [flow], &mut receiver).unwrap();
+    let total = outcome.total();
+    assert!(outcome.sent > 0);
+    assert_eq!(
+        (total.sent, total.received, total.lost, total.doubled, total.reordered),
+        (outcome.sent, outcome.sent, 0, 0, 0)
+    );
+    assert_eq!(outcome.events_sent, outcome.sent * 5);
+    assert_eq!(outcome.sources.len(), 16);
+    assert_eq!(outcome.latency.samples, outcome.sent);
+    assert_eq!(outcome.strange, 0);
+}
+
+#[test]
+fn probes_are_measured_apart_from_their_background() {
+    let MemoryRig { mut sender, taker, .. } = rig();
+    let mut background = Traffic::new(&batches(4)).unwrap();
+    let probe_spec = TrafficSpec { first_source: 1000, ..TrafficSpec::pair(Content::Message { frame_bytes: 128 }) };
+    let mut probes = Traffic::new(&probe_spec).unwrap();
+    let mut receiver = RingReceiver::start(taker, Meter::of_probes(1000), None).unwrap();
+    let plan = Plan { scale: 0.5, ..Plan::new(Duration::from_millis(400)) };
+    let mut flows =
+        [Flow { traffic: &mut background, per_second: 20_000.0 }, Flow { traffic: &mut probes, per_second: 2_000.0 }];
+    let outcome = run(LABELS, &plan, &mut sender, &mut flows, &mut receiver).unwrap();
+    let probes: u64 = outcome.sources.iter().filter(|source| source.source >= 1000).map(|source| source.sent).sum();
+    assert!(probes > 0 && probes < outcome.sent);
+    assert_eq!(outcome.latency.samples, probes);
+    assert_eq!(outcome.latency.percentiles.len(), 5);
+    assert_eq!(outcome.total().lost, 0);
+    // Half the rate over half the time.
+    assert!(outcome.offered <= 2_300, "{}", outcome.offered);
+}
+
+#[test]
+fn a_stopped_taker_stops_the_sender_and_loses_nothing() {
+    let MemoryRig { mut sender, taker, .. } = rig();
+    let mut traffic = Traffic::new(&batches(1)).unwrap();
+    assert_eq!(sender.send(&mut traffic, &[0; 300]).unwrap(), 256);
+    assert_eq!(sender.send(&mut traffic, &[0; 1]).unwrap(), 0);
+    taker.cursors.publish(0, 10);
+    assert_eq!(sender.send(&mut traffic, &[0; 64]).unwrap(), 10);
+    taker.cursors.publish(0, 10_000);
+    assert!(sender.send(&mut traffic, &[0; 1]).is_err());
+    assert_eq!(traffic.sent().map(|(_, sent)| sent).sum::<u64>(), 266);
+}
+
+#[test]
+fn a_driven_flow_ends_when_told() {
+    let MemoryRig { mut sender, taker: _taker, .. } = rig();
+    let mut traffic = Traffic::new(&batches(1)).unwrap();
+    let stop = AtomicBool::new(false);
+    let sent = std::thread::scope(|scope| {
+        let driving = scope.spawn(|| drive(&mut sender, &mut traffic, 0.0, &stop));
+        std::thread::yield_now();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        driving.join().unwrap().unwrap()
+    });
+    assert!(sent <= 256);
+}
+
+#[test]
+fn both_wire_generators_reach_a_socket() {
+    let lab = match Lab::create(&LabSpec::pair()) {
+        Ok(lab) => lab,
+        Err(error @ (LabError::Command { .. } | LabError::System { .. })) if !rustix::process::geteuid().is_root() => {
+            println!("weir-skip: both_wire_generators_reach_a_socket: {error}");
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let (outside, inside) = (lab.node("outside").unwrap(), lab.node("box").unwrap());
+    let spec = batches(2);
+    let senders: [Box<dyn Sender>; 2] =
+        [Box::new(UdpSender::new(outside, &spec).unwrap()), Box::new(XdpSender::new(outside, "wire0").unwrap())];
+    for mut sender in senders {
+        let mut traffic = Traffic::new(&spec).unwrap();
+        let mut receiver = UdpReceiver::start(inside, "10.9.0.2:48102".parse().unwrap(), Meter::new()).unwrap();
+        let flow = Flow { traffic: &mut traffic, per_second: 2_000.0 };
+        let plan = Plan::new(Duration::from_millis(200));
+        let outcome = run(LABELS, &plan, sender.as_mut(), &mut [flow], &mut receiver).unwrap();
+        let total = outcome.total();
+        assert!(outcome.sent > 0, "{}", outcome.generator);
+        assert_eq!((total.lost, total.doubled, total.reordered), (0, 0, 0), "{}", outcome.generator);
+    }
+}
