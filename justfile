@@ -54,4 +54,4 @@ miri:
 
 # the rings under every interleaving of two threads
 loom:
-    RUSTFLAGS="--cfg loom" cargo test --package weir-dataplane-ring --release --target-dir target/loom
+    RUSTFLAGS="--cfg loom" cargo test --package weir-dataplane-ring --test loom --release --target-dir target/loom

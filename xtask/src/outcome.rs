@@ -60,6 +60,15 @@ impl Outcome {
         }
     }
 
+    /// Takes another run's results in.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+        self.unfinished += other.unfinished;
+        self.skips.extend(other.skips);
+    }
+
     /// The closing line. A test binary that died counts as one failure, since its tests cannot be known.
     pub(crate) fn last_line(&self) -> String {
         format!("{} passed, {} failed", self.passed, self.failed + self.unfinished)
@@ -132,6 +141,14 @@ test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
         let (outcome, _) = read("error: could not compile\n", false);
         assert_eq!(outcome.last_line(), "0 passed, 1 failed");
         assert!(!outcome.held());
+    }
+
+    #[test]
+    fn runs_add_up() {
+        let (mut outcome, _) = read(TWO_BINARIES, false);
+        let (other, _) = read("running 3 tests\ntest a ... ok\n", false);
+        outcome.add(other);
+        assert_eq!(outcome.last_line(), "2 passed, 2 failed");
     }
 
     #[test]

@@ -32,12 +32,9 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         Ok(Ending::Held)
     });
     steps.run("classifier", "the checked-in eBPF object is what its source gives", classifier::check);
-    steps.run("tests", "all packages", || {
-        outcome = tests(flags)?;
-        if !outcome.held() {
-            anyhow::bail!("{}", outcome.last_line());
-        }
-        Ok(Ending::Held)
+    steps.run("tests", "all packages", || count(all_packages(flags), "test.log", &mut outcome));
+    steps.run("loom", "the rings' loads and stores under every interleaving", || {
+        count(interleavings(), "loom.log", &mut outcome)
     });
     Ok(close(&steps, &outcome))
 }
@@ -64,8 +61,8 @@ fn close(steps: &Steps, outcome: &Outcome) -> ExitCode {
     if steps.held() && !unseen { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
 
-/// Runs all tests, shows what a person needs of their output and keeps all of it in a file.
-fn tests(flags: &Flags) -> Result<Outcome> {
+/// `cargo test` over everything that runs on the host.
+fn all_packages(flags: &Flags) -> Command {
     let mut cargo = build_settings(shell::cargo(["test"]));
     cargo.args(NOT_FOR_THE_HOST).arg("--no-fail-fast").arg("--");
     // Only with this does the harness repeat what passed tests print, their skips among it.
@@ -74,25 +71,38 @@ fn tests(flags: &Flags) -> Result<Outcome> {
         cargo.env("WEIR_TEST_LONG", "1");
     }
     run_as_root(&mut cargo);
-    say(&format!("$ {}", shell::text(&cargo)));
+    cargo
+}
 
-    let log = shell::target().join("test.log");
+/// The ring's index arithmetic on a permutation checker's atomics: another build of a few crates, in a folder of its own.
+fn interleavings() -> Command {
+    let mut cargo = build_settings(shell::cargo(["test", "--package", "weir-dataplane-ring", "--test", "loom"]));
+    cargo.args(["--release", "--target-dir"]).arg(shell::target().join("loom")).env("RUSTFLAGS", "--cfg loom");
+    cargo
+}
+
+/// Runs tests, shows what a person needs of their output, keeps all of it in a file and adds the results up.
+fn count(mut cargo: Command, log: &str, outcome: &mut Outcome) -> Result<Ending> {
+    say(&format!("$ {}", shell::text(&cargo)));
+    let log = shell::target().join(log);
     let mut file = std::fs::File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
     let mut child = cargo.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
-    let mut outcome = Outcome::default();
+    let mut run = Outcome::default();
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).split(b'\n') {
             let line = line?;
             let line = String::from_utf8_lossy(&line);
             writeln!(file, "{line}")?;
-            if outcome.take(&line) {
+            if run.take(&line) {
                 println!("{line}");
             }
         }
     }
-    outcome.end(child.wait()?.success());
+    run.end(child.wait()?.success());
     say(&format!("everything the tests printed is in {}", log.display()));
-    Ok(outcome)
+    let ending = if run.held() { Ending::Held } else { Ending::Failed(run.last_line()) };
+    outcome.add(run);
+    Ok(ending)
 }
 
 /// Tests of the whole path make namespaces and load programs. Where this user may become root without a password, the
