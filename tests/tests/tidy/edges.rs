@@ -16,7 +16,7 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ("features/worker", &["ebpf/abi", "dataplane/ring", "dataplane/io"]),
     ("features/streaming", &["ebpf/abi", "dataplane/ring", "features/worker"]),
     ("appliance/control", &["ebpf/abi"]),
-    ("appliance/lab", &["ebpf/abi", "ebpf/loader", "dataplane/ring", "dataplane/io"]),
+    ("appliance/lab", &["ebpf/abi", "ebpf/loader", "dataplane/ring", "dataplane/io", "dataplane/source"]),
     ("appliance/console", &["ebpf/abi", "appliance/control"]),
 ];
 
