@@ -7,7 +7,7 @@ use std::alloc::Layout;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Bytes that stay mapped at one address as long as the value lives.
 ///
@@ -205,6 +205,16 @@ impl HeapMemory {
             Some(base) => Arc::new(Self { base, layout }),
             None => std::alloc::handle_alloc_error(layout),
         }
+    }
+
+    /// Stores an index where a peer would: lets a test begin anywhere, or play a hostile peer.
+    ///
+    /// # Errors
+    /// [`RingError`] when `offset` is not inside or not aligned to 4 bytes.
+    pub fn set_index(self: &Arc<Self>, offset: usize, value: u32) -> Result<(), RingError> {
+        let memory: Arc<dyn Memory> = Arc::clone(self) as _;
+        SharedU32::at(&memory, offset, "an index")?.store(value, Ordering::Release);
+        Ok(())
     }
 }
 

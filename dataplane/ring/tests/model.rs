@@ -9,12 +9,10 @@ use weir_dataplane_ring::{
     RecordProducer, RingOffsets, RxOwner, RxReader, TakerCursors, TxRing, record_ring_length,
 };
 
-/// Index words of the rings under test lie on lines of 128 bytes, where a cursor page has its cursors: so a page laid
-/// over the same memory sets where a ring begins.
-fn begin_at(memory: &Arc<HeapMemory>, lines: [usize; 2], index: u32) {
-    let page = OwnerCursors::new(memory.clone(), 0).expect("4096 bytes");
-    for line in lines {
-        page.start_at(line, u64::from(index));
+/// Lets a ring of which both index words are at `offsets` begin at `index`.
+fn begin_at(memory: &Arc<HeapMemory>, offsets: [usize; 2], index: u32) {
+    for offset in offsets {
+        memory.set_index(offset, index).expect("an index word");
     }
 }
 
@@ -82,7 +80,7 @@ proptest! {
     #[test]
     fn fill_and_completion_rings_are_queues(size in size(), start in start(), steps in steps()) {
         let memory = memory(LaneRing::OFFSETS.address_ring_length(size));
-        begin_at(&memory, [0, 1], start);
+        begin_at(&memory, [0, 128], start);
         let mut fill = FillRing::new(memory.clone(), LaneRing::OFFSETS, size).expect("a ring");
         let mut other_end = CompletionRing::new(memory, LaneRing::OFFSETS, size).expect("a ring");
         let mut model = Model::default();
@@ -113,7 +111,7 @@ proptest! {
     #[test]
     fn the_record_ring_is_a_queue(size in size(), start in start(), steps in steps(), way in 0..4_u8) {
         let memory = memory(record_ring_length::<[u64; 3]>(size));
-        begin_at(&memory, [1, 2], start);
+        begin_at(&memory, [128, 256], start);
         let mut producer = RecordProducer::<[u64; 3]>::attach(memory.clone(), size).expect("a ring");
         let mut consumer = RecordConsumer::<[u64; 3]>::attach(memory, size).expect("a ring");
         let record = |value: u64| [value, !value, value.rotate_left(9)];
@@ -174,7 +172,7 @@ proptest! {
     #[test]
     fn a_lane_and_its_takers_are_a_queue(size in size(), start in start(), steps in steps()) {
         let memory: Arc<HeapMemory> = memory(LaneRing::length(size));
-        begin_at(&memory, [0, 1], start);
+        begin_at(&memory, [0, 128], start);
         let page = HeapMemory::zeroed(4096);
         let (taker, cursors) = (TakerCursors::new(page.clone(), 0), OwnerCursors::new(page, 0));
         let (taker, cursors) = (taker.expect("a page"), cursors.expect("a page"));
@@ -224,9 +222,8 @@ proptest! {
     #[test]
     fn any_cursor_is_judged_by_arithmetic(consumer in any::<u32>(), filled in 0..=16_u32, cursor in any::<u64>(), near in -20..20_i64) {
         let memory = memory(LaneRing::length(16));
-        let page = OwnerCursors::new(memory.clone(), 0).expect("4096 bytes");
-        page.start_at(0, u64::from(consumer.wrapping_add(filled)));
-        page.start_at(1, u64::from(consumer));
+        memory.set_index(LaneRing::OFFSETS.producer, consumer.wrapping_add(filled)).expect("an index word");
+        memory.set_index(LaneRing::OFFSETS.consumer, consumer).expect("an index word");
         let owner = RxOwner::new(memory, LaneRing::OFFSETS, 16).expect("an owner");
         let honest = u64::from(consumer)..=u64::from(consumer) + u64::from(filled);
         for cursor in [cursor, u64::from(consumer).wrapping_add_signed(near)] {
@@ -241,16 +238,16 @@ fn hostile_indexes_are_refused_and_do_no_harm() {
     let memory = memory(record_ring_length::<u64>(8));
     let mut producer = RecordProducer::<u64>::attach(memory.clone(), 8).expect("a ring");
     let mut consumer = RecordConsumer::<u64>::attach(memory.clone(), 8).expect("a ring");
-    let words = OwnerCursors::new(memory, 0).expect("4096 bytes");
+    let lie = |offset, value| memory.set_index(offset, value).expect("an index word");
     producer.push(&1).expect("room");
-    words.start_at(1, 10); // the producer's index: ten records in a ring of eight
+    lie(128, 10); // the producer's index: ten records in a ring of eight
     let error = consumer.pop().expect_err("a claim beyond the ring");
     assert_eq!((error.peer, error.distance, error.size), (10, 10, 8));
     assert!(consumer.consume(3, |_| panic!("nothing may be read")).is_err());
     assert!(error.to_string().contains("hostile"), "{error}");
-    words.start_at(1, 1);
+    lie(128, 1);
     assert_eq!(consumer.pop(), Ok(Some(1)), "an honest index is read again");
-    words.start_at(2, 100); // the consumer's index: ahead of everything that was written
+    lie(256, 100); // the consumer's index: ahead of everything that was written
     assert_eq!((0..20).filter(|value| producer.push(value).is_ok()).count(), 7, "only what was known to be free");
     assert_eq!(producer.free(), 0, "an impossible index reads as a full ring");
 }
