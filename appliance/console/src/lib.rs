@@ -1,1 +1,19 @@
-//! CLI nouns and the full-screen console
+//! Room 11: console. Frames come from no room and leave to none: here people ask, and read the answers.
+//!
+//! One file per noun: its words on the command line ([`clap`]) and how its answer looks. What needs the data plane is
+//! done by the binary, which hands the result to the noun's `render`; all else goes over the control socket.
+
+pub mod agent;
+pub mod answer;
+pub mod demo;
+pub mod doctor;
+pub mod figures;
+pub mod line;
+pub mod load;
+pub mod numbers;
+pub mod replay;
+pub mod status;
+pub mod steer;
+pub mod table;
+pub mod top;
+pub mod why;

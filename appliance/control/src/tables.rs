@@ -4,10 +4,9 @@ use std::net::IpAddr;
 
 use weir_ebpf_abi::action::Action;
 use weir_ebpf_abi::layout;
-use weir_ebpf_abi::rules::{Match, Prefix, Rule};
+use weir_ebpf_abi::rules::{Match, Prefix};
 
-use crate::class::ClassTable;
-use crate::config::{self, Config, RuleAction};
+use crate::config::{self, RuleAction};
 use crate::matching::{IpPrefix, MatchExpression, ModalitySet, Range};
 
 // The file promises no more than the tables hold.
@@ -16,28 +15,6 @@ const _: () = assert!(config::MAX_AGENTS == layout::MAX_AGENTS);
 const _: () = assert!(config::MAX_CLASSES == layout::MAX_CLASSES);
 const _: () = assert!(config::MAX_INTERFACES == layout::MAX_EGRESS);
 const _: () = assert!(config::MAX_QUEUES as usize == layout::MAX_QUEUES);
-
-/// The rules for the classifier, in the order of the configuration. A rule that gives frames to nobody gets class 0,
-/// which its action never looks at.
-pub fn rules(config: &Config, classes: &ClassTable) -> Vec<Rule> {
-    let rule = |spec: &config::RuleSpec| Rule {
-        matches: spec.matches.into(),
-        action: spec.action.into(),
-        class: classes.of_rule(spec).unwrap_or(0),
-        share: spec.share.basis_points(),
-    };
-    config.rules().iter().map(rule).collect()
-}
-
-/// The flag shares for the classifier: class and basis points, in the order of the configuration. A set without a class
-/// in this table is left out; [`ClassTable::extended`] with the same configuration leaves out none.
-pub fn buckets(config: &Config, classes: &ClassTable) -> Vec<(u8, u16)> {
-    let bucket = |flag: &config::FlagSpec| {
-        let class = classes.class(flag.to.iter().copied().collect())?;
-        Some((class, flag.share.basis_points()))
-    };
-    config.flags().iter().filter_map(bucket).collect()
-}
 
 /// An address as the tables hold it: version 4 or 6, and 16 bytes of which IPv4 uses the first four.
 pub fn address(address: IpAddr) -> (u8, [u8; 16]) {
@@ -99,41 +76,27 @@ impl From<Action> for RuleAction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::class::classes;
 
     #[test]
-    fn rules_reach_the_tables_whole() {
-        let text = "rules:\n  \
-            - {match: tcp src 10.0.0.0/8 sport 1-2 dport 3 vlan 4-5 type 6 modality text|sensor, action: mirror, to: [streaming], share: 2.5%}\n  \
-            - {match: dst 2001:db8::/32, action: drop}\n\
-            flags: [{to: [streaming], share: 5%}]\n";
-        let config = Config::parse(text).expect("a good configuration");
-        let classes = classes(&config);
-        let first = Rule {
-            matches: Match {
-                source: Some(Prefix {
-                    address: [10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-                    length: 8,
-                    version: 4,
-                }),
-                source_port: Some((1, 2)),
-                destination_port: Some((3, 3)),
-                protocol: Some(6),
-                vlan: Some((4, 5)),
-                message_type: Some((6, 6)),
-                modality: Some(9),
-                ..Match::default()
-            },
-            action: Action::Mirror,
-            class: 1,
-            share: 250,
+    fn a_match_reaches_the_tables_whole() {
+        let text = "tcp src 10.0.0.0/8 sport 1-2 dport 3 vlan 4-5 type 6 modality text|sensor";
+        let expression: MatchExpression = text.parse().expect("a match");
+        let source = [10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let whole = Match {
+            source: Some(Prefix { address: source, length: 8, version: 4 }),
+            destination: None,
+            source_port: Some((1, 2)),
+            destination_port: Some((3, 3)),
+            protocol: Some(6),
+            vlan: Some((4, 5)),
+            message_type: Some((6, 6)),
+            modality: Some(9),
         };
+        assert_eq!(Match::from(expression), whole);
+        let expression: MatchExpression = "dst 2001:db8::/32".parse().expect("a match");
         let address = [0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let destination = Some(Prefix { address, length: 32, version: 6 });
-        let second =
-            Rule { matches: Match { destination, ..Match::default() }, action: Action::Drop, class: 0, share: 10_000 };
-        assert_eq!(rules(&config, &classes), [first, second]);
-        assert_eq!(buckets(&config, &classes), [(0, 500)]);
+        assert_eq!(Match::from(expression), Match { destination, ..Match::default() });
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! `{"error":{"value":…,"cause":…,"cure":…}}`.
 
 mod bench;
+mod doctor;
 mod flow;
 mod line;
 mod replay;
@@ -14,6 +15,7 @@ mod tests;
 mod why;
 
 pub use bench::{BenchReport, BenchRow, Better};
+pub use doctor::{Check, CheckState, DoctorReport};
 pub use flow::{FlowTuple, HexBytes};
 pub use line::{LineError, MAX_LINE_BYTES, read_line, write_line};
 pub use replay::ReplayReport;
