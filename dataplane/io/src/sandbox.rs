@@ -5,6 +5,7 @@
 //! [`seccomp_worker`]. Sealing plus "no socket descriptor left" already closes every way to a kernel ring that was tried
 //! (tests/attacks.rs); the filter is a second wall, and the only one before Linux 6.10.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::io;
 
@@ -71,10 +72,10 @@ pub struct Walls {
 ///
 /// # Errors
 /// As the single steps. A worker that gets an error must end: its walls are not closed.
-pub fn enter_worker<M: AsRef<Mapping>>(mappings: &[M], user: u32) -> Result<Walls> {
+pub fn enter_worker<M: Borrow<Mapping>>(mappings: &[M], user: u32) -> Result<Walls> {
     let mut sealing = Sealing::Sealed;
     for mapping in mappings {
-        if seal(mapping.as_ref())? == Sealing::KernelTooOld {
+        if seal(mapping.borrow())? == Sealing::KernelTooOld {
             sealing = Sealing::KernelTooOld;
         }
     }

@@ -124,6 +124,12 @@ impl<T: Plain> RecordProducer<T> {
         self.indexes.size()
     }
 
+    /// Count of the next record to write, modulo 2^32: where a predecessor's publications ended.
+    #[inline]
+    pub fn position(&self) -> u32 {
+        self.indexes.next()
+    }
+
     /// Free entries, freshly loaded.
     #[inline]
     pub fn free(&mut self) -> u32 {
