@@ -31,6 +31,32 @@ pub const MAP_RULE_COUNTS: &str = "RULE_COUNTS";
 pub const MAP_SOCKETS: &str = "SOCKETS";
 /// Name of the device map of egress interfaces.
 pub const MAP_EGRESS: &str = "EGRESS";
+/// Name of the map with the last [`Explanation`](crate::explain::Explanation).
+pub const MAP_EXPLANATION: &str = "EXPLANATION";
+/// Name of the map with the traffic generator's [`Plan`](crate::generator::Plan).
+pub const MAP_PLAN: &str = "PLAN";
+/// Name of the per-CPU map in which a sink counts a [`Tally`](crate::counters::Tally).
+pub const MAP_SINK: &str = "SINK";
+
+/// Programs of the object.
+pub mod program {
+    /// The classifier.
+    pub const CLASSIFY: &str = "classify";
+    /// The classifier's decoder and decision, told instead of carried out; run by test-run only.
+    pub const EXPLAIN: &str = "explain";
+    /// The traffic generator; run by test-run with live frames.
+    pub const GENERATE: &str = "generate";
+    /// Counts and passes.
+    pub const SINK_PASS: &str = "sink_pass";
+    /// Counts and drops.
+    pub const SINK_DROP: &str = "sink_drop";
+    /// Passes, nothing else: the floor of measurements.
+    pub const EMPTY_PASS: &str = "empty_pass";
+    /// Redirects to egress slot 0, nothing else.
+    pub const EMPTY_REDIRECT: &str = "empty_redirect";
+    /// Redirects to class 0 of the queue, nothing else.
+    pub const EMPTY_SOCKET: &str = "empty_socket";
+}
 
 /// XSKMAP slot of a class on a queue, or `None` outside the map.
 ///

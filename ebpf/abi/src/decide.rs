@@ -1,0 +1,201 @@
+//! The decision: one source for the kernel and for the host.
+//!
+//! Order: a malformed frame is counted and passes · flow verdict · first matching rule · flag bucket · a message to
+//! a known agent is forwarded · everything else passes.
+
+use crate::action::Action;
+use crate::agents::{Agent, AgentTable};
+use crate::control::{Control, HAS_AGENTS, HAS_BUCKETS, HAS_RULES, NEEDS_FLOW};
+use crate::decode::Decoded;
+use crate::flow::{FLOW_HEADER_SLOT, FlowVerdict, bucket, slot};
+use crate::meta::NO_RULE;
+use crate::reason::Reason;
+use crate::ruleset::{NO_CLASS, RuleSet};
+
+/// What a decision looks up. The classifier reads maps, the host reads its own copies.
+pub trait Tables {
+    /// The control word.
+    fn control(&self) -> &Control;
+    /// The wish of the rules and flag buckets in force: [`steer`] over the active bank.
+    fn steer(&self, decoded: &Decoded, flow: u64) -> Steered;
+    /// The flow's fingerprint.
+    fn fingerprint(&self, decoded: &Decoded) -> u64;
+    /// A bank of agents.
+    fn agents(&self, bank: u32) -> Option<&AgentTable>;
+    /// A slot of the flow map; an empty one where there is none.
+    fn verdict(&self, slot: usize) -> FlowVerdict;
+    /// CLOCK_MONOTONIC in whole seconds.
+    fn seconds(&self) -> u32;
+}
+
+/// What happens to a frame, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision<'a> {
+    /// What to do.
+    pub action: Action,
+    /// Number of the [`Reason`] why a frame was dropped, or of what is odd about it; see [`Decision::reason`].
+    pub reason: u8,
+    /// Class for deliver and mirror, else 0.
+    pub class: u8,
+    /// Index of the rule that decided, [`NO_RULE`] for none.
+    pub rule: u16,
+    /// True when a flag bucket decided.
+    pub by_flag: bool,
+    /// True when a flow verdict decided.
+    pub by_verdict: bool,
+    /// The flow's fingerprint, or 0 where nothing asked for it.
+    pub flow: u64,
+    /// Whom the frame is rewritten for: set for forward and mirror only.
+    pub agent: Option<&'a Agent>,
+}
+
+impl Decision<'_> {
+    /// Why a frame was dropped, or what is odd about it.
+    pub fn reason(&self) -> Reason {
+        Reason::from_number(self.reason).unwrap_or(Reason::None)
+    }
+
+    /// Index of the rule that decided.
+    pub fn rule(&self) -> Option<u16> {
+        (self.rule != NO_RULE).then_some(self.rule)
+    }
+
+    #[inline(always)]
+    const fn pass(reason: u8) -> Self {
+        Decision {
+            action: Action::Pass,
+            reason,
+            class: 0,
+            rule: NO_RULE,
+            by_flag: false,
+            by_verdict: false,
+            flow: 0,
+            agent: None,
+        }
+    }
+}
+
+/// Decides about a frame.
+#[inline(always)]
+pub fn decide<'a, T: Tables>(tables: &'a T, decoded: &Decoded) -> Decision<'a> {
+    if decoded.malformed != 0 {
+        return Decision::pass(decoded.malformed);
+    }
+    let control = tables.control();
+    let mut decision = Decision::pass(Reason::None as u8);
+    let mut wish = None;
+    if tables.verdict(FLOW_HEADER_SLOT).flow != 0 {
+        decision.flow = tables.fingerprint(decoded);
+        wish = verdict(tables, decision.flow, &mut decision);
+    }
+    if wish.is_none() && control.state & (HAS_RULES | HAS_BUCKETS) != 0 {
+        if control.state & (NEEDS_FLOW | HAS_BUCKETS) != 0 && decision.flow == 0 {
+            decision.flow = tables.fingerprint(decoded);
+        }
+        let steered = tables.steer(decoded, decision.flow);
+        wish = steered.action();
+        decision.rule = steered.0 as u16;
+        decision.class = (steered.0 >> 16) as u8;
+        decision.by_flag = wish.is_some() && decision.rule == NO_RULE;
+    }
+    match wish {
+        None if decoded.kind == 0 => decision,
+        None | Some(Action::Forward | Action::Mirror) => forward(tables, control, decoded, wish, decision),
+        Some(Action::Drop) => {
+            let reason = if decision.by_verdict { Reason::FlowVerdictDrop } else { Reason::RuleDrop };
+            Decision { action: Action::Drop, reason: reason as u8, ..decision }
+        }
+        Some(action) => Decision { action, ..decision },
+    }
+}
+
+#[inline(always)]
+fn verdict<T: Tables>(tables: &T, flow: u64, decision: &mut Decision<'_>) -> Option<Action> {
+    let entry = tables.verdict(slot(flow));
+    if entry.flow != flow {
+        return None;
+    }
+    let action = entry.action()?;
+    let expires = entry.expires_s();
+    if expires != 0 && expires <= tables.seconds() {
+        return None;
+    }
+    decision.class = entry.class();
+    decision.by_verdict = true;
+    Some(action)
+}
+
+/// What rules and flag buckets say, in one word: the classifier steers in a function of its own, which can give back
+/// no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steered(pub u32);
+
+impl Steered {
+    /// Nothing applies.
+    pub const NOTHING: Steered = Steered(NO_RULE as u32);
+
+    #[inline(always)]
+    const fn new(rule: u16, class: u8, action: u8) -> Steered {
+        Steered(rule as u32 | (class as u32) << 16 | (action as u32 + 1) << 24)
+    }
+
+    #[inline(always)]
+    const fn action(self) -> Option<Action> {
+        Action::from_number(((self.0 >> 24) as u8).wrapping_sub(1))
+    }
+}
+
+/// Asks the rules and then the flag buckets of one bank.
+#[inline(always)]
+pub fn steer(control: &Control, set: &RuleSet, decoded: &Decoded, flow: u64) -> Steered {
+    let share = bucket(flow);
+    if control.state & HAS_RULES != 0
+        && let Some(rule) = set.first_match(control, decoded, share)
+    {
+        let entry = set.rules[rule as usize & (crate::layout::MAX_RULES - 1)];
+        return Steered::new(rule, entry.class, entry.action);
+    }
+    if control.state & HAS_BUCKETS != 0 && (share as usize) < crate::layout::BUCKETS {
+        let class = set.flags[share as usize];
+        if class != NO_CLASS {
+            return Steered::new(NO_RULE, class, Action::Deliver as u8);
+        }
+    }
+    Steered::NOTHING
+}
+
+/// Finds the agent of a message; `wish` is the rule's, `None` for the base path.
+#[inline(always)]
+fn forward<'a, T: Tables>(
+    tables: &'a T,
+    control: &Control,
+    decoded: &Decoded,
+    wish: Option<Action>,
+    decision: Decision<'a>,
+) -> Decision<'a> {
+    let class = decision.class;
+    let decision = Decision { class: 0, ..decision };
+    if decoded.kind == 0 {
+        return Decision { reason: Reason::NotForwardable as u8, ..decision };
+    }
+    let found = match control.state & HAS_AGENTS {
+        0 => None,
+        _ => tables.agents(control.agent_bank()).and_then(|table| table.find(decoded.message.dest_agent)),
+    };
+    let Some(agent) = found else { return Decision { reason: Reason::UnknownAgent as u8, ..decision } };
+    if agent.version != decoded.outer.version {
+        return Decision { reason: Reason::AgentFamily as u8, ..decision };
+    }
+    if agent.ifindex == 0 {
+        return Decision { reason: Reason::NoEgress as u8, ..decision };
+    }
+    if decoded.hop_limit <= 1 {
+        return Decision { action: Action::Drop, reason: Reason::HopLimit as u8, ..decision };
+    }
+    if let Some(Action::Mirror) = wish {
+        let offset = control.mirror_class.0[agent.egress as usize & (crate::layout::MAX_EGRESS - 1)];
+        let class = class.wrapping_add(offset) & (crate::layout::MAX_CLASSES as u8 - 1);
+        return Decision { action: Action::Mirror, class, agent: Some(agent), ..decision };
+    }
+    Decision { action: Action::Forward, agent: Some(agent), ..decision }
+}

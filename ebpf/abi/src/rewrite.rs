@@ -1,0 +1,178 @@
+//! What forwarding changes in a frame: MAC addresses, destination address, TTL or hop limit, and both checksums by
+//! difference (RFC 1624), so that no byte of the payload is read.
+
+use crate::agents::Agent;
+use crate::decode::{Decoded, Reader, SliceReader, decode_slice};
+use core::cell::Cell;
+
+/// A [`Reader`] that can also write, under the same rule: only where `has` said so.
+pub trait Writer: Reader {
+    /// Writes one byte.
+    fn set_u8(self, at: usize, value: u8);
+    /// Writes two bytes, big-endian.
+    fn set_be16(self, at: usize, value: u16);
+    /// Writes four bytes, big-endian.
+    fn set_be32(self, at: usize, value: u32);
+    /// Writes eight bytes, big-endian.
+    fn set_be64(self, at: usize, value: u64);
+}
+
+/// Folds a sum of 16-bit or 32-bit words into 16 bits, as one's complement arithmetic allows.
+#[inline(always)]
+const fn fold(sum: u64) -> u16 {
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    ((sum >> 16) + (sum & 0xffff)) as u16
+}
+
+/// Rewrites a sound message frame for `agent`, whose IP version is the frame's.
+#[inline(always)]
+pub fn rewrite<W: Writer>(frame: W, decoded: &Decoded, agent: &Agent) {
+    let (network, transport) = (decoded.network_offset, decoded.transport_offset);
+    // Far above any chain of headers; the bound is for the verifier.
+    if network > 0xff || transport > 0x7fff || !frame.has(14) {
+        return;
+    }
+    let (network, transport) = (frame.skip(network as usize), frame.skip(transport as usize));
+    if !transport.has(8) {
+        return;
+    }
+    set_mac(frame, 0, agent.mac);
+    set_mac(frame, 6, agent.source_mac);
+    let change = if decoded.outer.version == 4 { ipv4(network, agent) } else { ipv6(network, agent) };
+    let checksum = transport.be16(6);
+    if checksum != 0 {
+        let changed = !fold((!checksum) as u64 + change);
+        // 0 means "no checksum" in UDP, so a sum of 0 is sent as its other form.
+        transport.set_be16(6, if changed == 0 { 0xffff } else { changed });
+    }
+}
+
+#[inline(always)]
+fn set_mac<W: Writer>(frame: W, at: usize, mac: [u8; 6]) {
+    frame.set_be32(at, u32::from_be_bytes([mac[0], mac[1], mac[2], mac[3]]));
+    frame.set_be16(at + 4, u16::from_be_bytes([mac[4], mac[5]]));
+}
+
+/// Gives the difference that the UDP checksum must take in: new words, and the complements of the old.
+#[inline(always)]
+fn ipv4<W: Writer>(network: W, agent: &Agent) -> u64 {
+    if !network.has(20) {
+        return 0;
+    }
+    let old = network.be32(16);
+    let [a, b, c, d, ..] = agent.address;
+    let new = u32::from_be_bytes([a, b, c, d]);
+    let change = (!old) as u64 + new as u64;
+    let life = network.be16(8);
+    let shorter = life.wrapping_sub(0x0100);
+    let checksum = network.be16(10);
+    let sum = (!checksum) as u64 + change + (!life) as u64 + shorter as u64;
+    network.set_be32(16, new);
+    network.set_be16(8, shorter);
+    network.set_be16(10, !fold(sum));
+    change
+}
+
+#[inline(always)]
+fn ipv6<W: Writer>(network: W, agent: &Agent) -> u64 {
+    if !network.has(40) {
+        return 0;
+    }
+    let mut change = 0;
+    let mut at = 0;
+    while at < 16 {
+        let old = network.be32(24 + at);
+        let bytes = &agent.address;
+        let new = u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        change += (!old) as u64 + new as u64;
+        network.set_be32(24 + at, new);
+        at += 4;
+    }
+    network.set_u8(7, network.u8(7).wrapping_sub(1));
+    change
+}
+
+/// The host's writing cursor.
+#[derive(Clone, Copy, Debug)]
+pub struct SliceWriter<'a> {
+    bytes: &'a [Cell<u8>],
+    length: usize,
+}
+
+impl<'a> SliceWriter<'a> {
+    /// At the start of `frame`.
+    pub fn new(frame: &'a mut [u8]) -> SliceWriter<'a> {
+        let length = frame.len();
+        SliceWriter { bytes: Cell::from_mut(frame).as_slice_of_cells(), length }
+    }
+
+    fn array<const N: usize>(self, at: usize) -> [u8; N] {
+        core::array::from_fn(|index| self.bytes.get(at + index).map_or(0, Cell::get))
+    }
+
+    fn set_array<const N: usize>(self, at: usize, value: [u8; N]) {
+        for (index, byte) in value.into_iter().enumerate() {
+            if let Some(cell) = self.bytes.get(at + index) {
+                cell.set(byte);
+            }
+        }
+    }
+}
+
+impl Reader for SliceWriter<'_> {
+    fn has(self, bytes: usize) -> bool {
+        self.bytes.len() >= bytes
+    }
+    fn u8(self, at: usize) -> u8 {
+        u8::from_be_bytes(self.array(at))
+    }
+    fn be16(self, at: usize) -> u16 {
+        u16::from_be_bytes(self.array(at))
+    }
+    fn be32(self, at: usize) -> u32 {
+        u32::from_be_bytes(self.array(at))
+    }
+    fn be64(self, at: usize) -> u64 {
+        u64::from_be_bytes(self.array(at))
+    }
+    fn skip(self, bytes: usize) -> Self {
+        SliceWriter { bytes: self.bytes.get(bytes..).unwrap_or(&[]), length: self.length }
+    }
+    fn frame_length(self) -> usize {
+        self.length
+    }
+    fn forget(self, number: u16) -> u16 {
+        number
+    }
+}
+
+impl Writer for SliceWriter<'_> {
+    fn set_u8(self, at: usize, value: u8) {
+        self.set_array(at, value.to_be_bytes());
+    }
+    fn set_be16(self, at: usize, value: u16) {
+        self.set_array(at, value.to_be_bytes());
+    }
+    fn set_be32(self, at: usize, value: u32) {
+        self.set_array(at, value.to_be_bytes());
+    }
+    fn set_be64(self, at: usize, value: u64) {
+        self.set_array(at, value.to_be_bytes());
+    }
+}
+
+/// Rewrites a frame on the host, as the classifier would.
+pub fn rewrite_slice(frame: &mut [u8], agent: &Agent) {
+    let decoded = decode_slice(frame, frame.len());
+    rewrite(SliceWriter::new(frame), &decoded, agent);
+}
+
+/// One's complement sum over `bytes`, for tests and generators: 0xffff over a header whose checksum is right.
+pub fn ones_sum(bytes: &[u8], start: u64) -> u16 {
+    let reader = SliceReader::new(bytes, bytes.len());
+    let words = (0..bytes.len() / 2).fold(start, |sum, word| sum + u64::from(reader.be16(word * 2)));
+    let odd = if bytes.len() % 2 == 1 { u64::from(reader.u8(bytes.len() - 1)) << 8 } else { 0 };
+    fold(words + odd)
+}

@@ -1,0 +1,36 @@
+//! The classifier, and its twin that only tells.
+
+use aya_ebpf::bindings::xdp_action::XDP_PASS;
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use weir_ebpf_abi::decide::{Tables, decide};
+use weir_ebpf_abi::decode::Decoded;
+use weir_ebpf_abi::explain::Explanation;
+
+use crate::carry::carry_out;
+use crate::maps::{EXPLANATION, Maps};
+use crate::parts::{decode_frame, decode_inner_frame};
+
+/// Classifies one frame.
+#[xdp(frags)]
+pub(crate) fn classify(ctx: XdpContext) -> u32 {
+    let Some(maps) = Maps::open() else { return XDP_PASS };
+    let mut decoded = Decoded::default();
+    decode_frame(ctx.ctx, &mut decoded);
+    let decision = decide(&maps, &decoded);
+    carry_out(ctx.ctx, &maps, &decoded, decision)
+}
+
+/// Decodes and decides as [`classify`] does, tunnels included, and writes down the grounds instead of acting.
+#[xdp(frags)]
+pub(crate) fn explain(ctx: XdpContext) -> u32 {
+    let Some(maps) = Maps::open() else { return XDP_PASS };
+    let Some(place) = EXPLANATION.get_ptr_mut(0) else { return XDP_PASS };
+    // SAFETY: a map value of this very type; only test-runs write it, one at a time. User space zeroed it.
+    let explanation = unsafe { &mut *place };
+    decode_frame(ctx.ctx, &mut explanation.decoded);
+    explanation.has_inner = decode_inner_frame(ctx.ctx, &explanation.decoded, &mut explanation.inner) as u8;
+    let decision = decide(&maps, &explanation.decoded);
+    explanation.conclude(maps.control().flow_key, &decision);
+    XDP_PASS
+}

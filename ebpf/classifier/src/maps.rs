@@ -1,0 +1,91 @@
+//! The maps; their names are those of `weir_ebpf_abi::layout`, which the loader's tests hold against this file.
+
+use aya_ebpf::btf_maps::{Array, DevMap, PerCpuArray, XskMap};
+use aya_ebpf::macros::btf_map;
+use weir_ebpf_abi::agents::AgentTable;
+use weir_ebpf_abi::control::Control;
+use weir_ebpf_abi::counters::{Counters, RuleCount, Tally};
+use weir_ebpf_abi::decide::{Steered, Tables};
+use weir_ebpf_abi::decode::Decoded;
+use weir_ebpf_abi::explain::Explanation;
+use weir_ebpf_abi::flow::{FLOW_ENTRIES, FlowVerdict};
+use weir_ebpf_abi::generator::Plan;
+use weir_ebpf_abi::layout::{MAX_EGRESS, MAX_RULES, SOCKET_SLOTS};
+use weir_ebpf_abi::ruleset::RuleSet;
+
+use crate::parts::{fingerprint_frame, steer_frame};
+
+/// BPF_F_MMAPABLE: user space writes with plain stores.
+const MMAPABLE: usize = 1 << 10;
+
+#[btf_map]
+pub(crate) static CONTROL: Array<Control, 1> = Array::new();
+#[btf_map]
+pub(crate) static RULES: Array<RuleSet, 2> = Array::new();
+#[btf_map]
+pub(crate) static AGENTS: Array<AgentTable, 2> = Array::new();
+#[btf_map]
+pub(crate) static FLOWS: Array<FlowVerdict, FLOW_ENTRIES, MMAPABLE> = Array::new();
+#[btf_map]
+pub(crate) static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static RULE_COUNTS: PerCpuArray<RuleCount, MAX_RULES> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static SOCKETS: XskMap<SOCKET_SLOTS> = XskMap::new();
+#[btf_map]
+pub(crate) static EGRESS: DevMap<MAX_EGRESS> = DevMap::new();
+#[btf_map]
+pub(crate) static EXPLANATION: Array<Explanation, 1> = Array::new();
+#[btf_map]
+pub(crate) static PLAN: Array<Plan, 1> = Array::new();
+#[btf_map]
+pub(crate) static SINK: PerCpuArray<Tally, 1> = PerCpuArray::new();
+
+/// What the decision looks up, in the maps.
+#[derive(Clone, Copy)]
+pub(crate) struct Maps {
+    pub(crate) control: &'static Control,
+}
+
+impl Maps {
+    /// `None` never happens: an array of one always has its entry, but the verifier wants to see the question.
+    #[inline(always)]
+    pub(crate) fn open() -> Option<Maps> {
+        Some(Maps { control: CONTROL.get(0)? })
+    }
+}
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn control(&self) -> &Control {
+        self.control
+    }
+    #[inline(always)]
+    fn steer(&self, decoded: &Decoded, flow: u64) -> Steered {
+        Steered(steer_frame(decoded, flow))
+    }
+    #[inline(always)]
+    fn fingerprint(&self, decoded: &Decoded) -> u64 {
+        fingerprint_frame(decoded)
+    }
+    #[inline(always)]
+    fn agents(&self, bank: u32) -> Option<&AgentTable> {
+        AGENTS.get(bank)
+    }
+    #[inline(always)]
+    fn verdict(&self, slot: usize) -> FlowVerdict {
+        let Some(place) = FLOWS.get_ptr(slot as u32) else { return FlowVerdict { flow: 0, verdict: 0 } };
+        // SAFETY: a map value of 16 aligned bytes, kept alive by the kernel; a worker may write meanwhile, and each
+        // word is read once. Worst case: the verdict of a moment ago.
+        let flow = unsafe { core::ptr::read_volatile(&raw const (*place).flow) };
+        // SAFETY: as above.
+        let verdict = unsafe { core::ptr::read_volatile(&raw const (*place).verdict) };
+        FlowVerdict { flow, verdict }
+    }
+    #[inline(always)]
+    fn seconds(&self) -> u32 {
+        // SAFETY: a helper without arguments.
+        let now = unsafe { aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns() };
+        (now / 1_000_000_000) as u32
+    }
+}

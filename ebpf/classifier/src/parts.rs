@@ -1,0 +1,68 @@
+//! The parts that the verifier checks by themselves.
+//!
+//! A global function is verified once, for any argument, instead of once for every way that leads to its call: the
+//! sum of its ways and the caller's instead of their product. What it gives back the verifier knows nothing about,
+//! so callers check offsets again.
+
+use aya_ebpf::bindings::xdp_md;
+use weir_ebpf_abi::decide::{Steered, steer};
+use weir_ebpf_abi::decode::{Decoded, Layers, Reader, decode, decode_inner};
+use weir_ebpf_abi::flow::fingerprint;
+
+use crate::maps::{Maps, RULES};
+use crate::packet::Packet;
+
+/// Decodes the frame's own headers into `decoded`, which is all zeros; 0 when done.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn decode_frame(ctx: *mut xdp_md, decoded: *mut Decoded) -> u32 {
+    let Some(maps) = Maps::open() else { return 1 };
+    if decoded.is_null() {
+        return 1;
+    }
+    // SAFETY: not null; the verifier has checked at the call that it points to a whole value.
+    decode(Packet::new(ctx, maps), unsafe { &mut *decoded });
+    0
+}
+
+/// Decodes what a tunnel carries into `layers`, which is all zeros; 1 when there is such a thing.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn decode_inner_frame(ctx: *mut xdp_md, decoded: *const Decoded, layers: *mut Layers) -> u32 {
+    let Some(maps) = Maps::open() else { return 0 };
+    if decoded.is_null() || layers.is_null() {
+        return 0;
+    }
+    // SAFETY: neither is null; the verifier has checked at the call that they point to whole values.
+    let (decoded, layers) = unsafe { (&*decoded, &mut *layers) };
+    if decoded.inner_offset > 0x3fff {
+        return 0;
+    }
+    let at = Packet::new(ctx, maps).skip(decoded.inner_offset as usize);
+    decode_inner(at, decoded, layers) as u32
+}
+
+/// The [`Steered`] word of the rules in force.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn steer_frame(decoded: *const Decoded, flow: u64) -> u32 {
+    let Some(maps) = Maps::open() else { return Steered::NOTHING.0 };
+    let Some(set) = RULES.get(maps.control.rule_bank()) else { return Steered::NOTHING.0 };
+    if decoded.is_null() {
+        return Steered::NOTHING.0;
+    }
+    // SAFETY: not null; the verifier has checked at the call that it points to a whole value.
+    steer(maps.control, set, unsafe { &*decoded }, flow).0
+}
+
+/// The flow's fingerprint.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn fingerprint_frame(decoded: *const Decoded) -> u64 {
+    let Some(maps) = Maps::open() else { return 1 };
+    if decoded.is_null() {
+        return 1;
+    }
+    // SAFETY: not null; the verifier has checked at the call that it points to a whole value.
+    fingerprint(maps.control.flow_key, unsafe { &(*decoded).outer })
+}
