@@ -75,7 +75,7 @@ fn writer() {
         let count = dice.below(20) + 1;
         let batch: Vec<Numbered> = (first..first + count).map(|number| [number; 16]).collect();
         if u64::from(producer.free()) < count {
-            std::hint::spin_loop();
+            std::thread::yield_now();
             continue;
         }
         match dice.below(3) {
@@ -104,11 +104,12 @@ fn killed_writers(kills: u64) -> String {
     let mut next = 0_u64;
     for kill in 0..kills {
         let mut child = start("writer", &[&memory], kill);
-        let until = next + dice.below(2_000);
+        let until = next + dice.below(500);
         let started = Instant::now();
         // Not checked before the kill whether more than this has come: the death falls anywhere.
         while next <= until {
             take_all(&mut consumer, &mut next);
+            std::thread::yield_now();
             assert!(started.elapsed() < DEADLINE, "writer {kill} wrote nothing");
         }
         child.kill().unwrap();
@@ -144,6 +145,9 @@ fn taker() {
         }
         cursor += u64::from(count);
         cursors.publish(0, cursor);
+        if count == 0 {
+            std::thread::yield_now();
+        }
     }
 }
 
@@ -157,7 +161,7 @@ fn killed_takers(kills: u64) -> String {
     let mut next = 0_u64;
     for kill in 0..kills {
         let mut child = start("taker", &[&lane_memory, &page], 0);
-        let until = owner.consumer() + dice.below(2_000);
+        let until = owner.consumer() + dice.below(500);
         let started = Instant::now();
         while owner.consumer() <= until {
             while lane.push(Descriptor { address: next << 11, length: 64, options: 0 }).is_ok() {
@@ -167,6 +171,7 @@ fn killed_takers(kills: u64) -> String {
             let passed = owner.judge(cursors.load(0)).expect("an honest taker");
             assert!(owner.until(passed).zip(owner.consumer()..).all(|(lent, number)| lent.address == number << 11));
             owner.release(passed);
+            std::thread::yield_now();
             assert!(started.elapsed() < DEADLINE, "taker {kill} finished nothing");
         }
         assert!(child.try_wait().unwrap().is_none(), "taker {kill} ended by itself");
