@@ -1,1 +1,176 @@
-//! Tests that need more than one room
+//! What tests of several rooms share: the wired lab with the appliance in it, and the reasons to skip.
+#![allow(clippy::print_stderr, clippy::print_stdout)] // a skip is told on the test's output
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use weir_appliance_control::message::Counters;
+use weir_appliance_lab::appliance::Appliance;
+use weir_appliance_lab::generate::afxdp::XdpSender;
+use weir_appliance_lab::generate::Sender;
+use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
+use weir_appliance_lab::{Lab, LabError, LabSpec};
+use weir_dataplane_io::clock::monotonic_ns;
+use weir_dataplane_io::probe::{self, State};
+use weir_ebpf_loader::generate::{Sink, SinkAction};
+
+/// Longest wait for a condition in a test, on a loaded machine of two cores.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Factor on the size of tests that have a long form (`just test-long`).
+#[must_use]
+pub fn scaled(short: u64, long: u64) -> u64 {
+    if std::env::var_os("WEIR_TEST_LONG").is_some() { long } else { short }
+}
+
+/// Why a test of the wired lab cannot run here, if it cannot.
+#[must_use]
+pub fn cannot_wire() -> Option<String> {
+    let lacking = probe::capability_probes().into_iter().find(|probe| probe.state == State::Missing);
+    lacking.map(|probe| format!("{}: {}", probe.name, probe.detail))
+}
+
+/// Prints why a test is skipped, in the form that the test command counts.
+pub fn skip(test: &str, reason: &str) {
+    println!("weir-skip: {test}: {reason}");
+}
+
+/// Ends the test with a printed reason where the wired lab cannot be made.
+#[macro_export]
+macro_rules! wired {
+    ($test:literal) => {
+        if let Some(reason) = $crate::cannot_wire() {
+            $crate::skip($test, &reason);
+            return;
+        }
+    };
+}
+
+/// The `weir` binary that belongs to this test run.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let mut path = std::env::current_exe().expect("a test has a path");
+    path.pop(); // the test's own name
+    if path.ends_with("deps") {
+        path.pop();
+    }
+    path.push(name);
+    assert!(path.exists(), "{} is not there; build it: cargo build --workspace", path.display());
+    path
+}
+
+/// `left` and `right` with the box between them, and a sink on either side so that veth takes redirected frames.
+pub struct Rig {
+    /// The appliance in the box.
+    pub appliance: Appliance,
+    /// Sinks of left and right; each counts what arrives there.
+    pub sinks: [Sink; 2],
+    /// The namespaces. The last field: dropped when everything in them is gone.
+    pub lab: Lab,
+}
+
+/// Interfaces and agents of the box in a [`Rig`]; rules follow.
+pub const BOX: &str = "\
+interfaces: [{name: eth0}, {name: eth1}]
+memory: {rx_ring: 1024}
+agents:
+  - {id: 1, address: 10.9.0.1, mac: \"02:57:45:49:00:01\", interface: eth0}
+  - {id: 2, address: 10.9.1.1, mac: \"02:57:45:49:01:02\", interface: eth1}
+";
+
+impl Rig {
+    /// A rig whose box runs [`BOX`] and `more`.
+    ///
+    /// # Panics
+    /// When the lab cannot be made or the appliance does not start.
+    #[must_use]
+    pub fn new(more: &str) -> Self {
+        Self::try_new(&format!("{BOX}{more}")).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// A rig whose box runs this configuration.
+    ///
+    /// # Errors
+    /// The lab cannot be made, or the appliance does not start.
+    pub fn try_new(config: &str) -> Result<Self, LabError> {
+        let lab = Lab::create(&LabSpec::line())?;
+        let sink = |node: &str| lab.node(node)?.run(|| Sink::attach("wire0", SinkAction::Pass));
+        let sinks = [sink("left")?, sink("right")?].map(|sink| sink.unwrap_or_else(|error| panic!("{error}")));
+        let appliance = Appliance::start(&lab, lab.node("box")?, &program("weir"), config)?;
+        Ok(Self { appliance, sinks, lab })
+    }
+
+    /// A generator at the left end.
+    ///
+    /// # Panics
+    /// When the queue there is taken.
+    #[must_use]
+    pub fn sender(&self) -> XdpSender {
+        let left = self.lab.node("left").unwrap_or_else(|error| panic!("{error}"));
+        XdpSender::new(left, "wire0").unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Traffic from the left end for agent 2 at the right, as base messages or as batches for a feature.
+    ///
+    /// # Panics
+    /// When the specification is wrong.
+    #[must_use]
+    pub fn traffic(&self, content: Content, producers: u32) -> Traffic {
+        let spec = TrafficSpec::pair(content);
+        let mut path = spec.path.clone();
+        path.source_mac = [0x02, 0x57, 0x45, 0x49, 0, 1];
+        path.destination_mac = [0x02, 0x57, 0x45, 0x49, 0, 2];
+        let spec = TrafficSpec { producers, destination_agent: 2, path, ..spec };
+        Traffic::new(&spec).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The counters, once the classifier has seen `received` frames more than `before` and they add up.
+    ///
+    /// # Panics
+    /// When that does not happen in time.
+    #[must_use]
+    pub fn counters_after(&mut self, before: &Counters, received: u64) -> Counters {
+        let enough = before.received + received;
+        let what = format!("{received} more frames");
+        let status = self.appliance.wait_until(&what, DEADLINE, |status| status.counters.received >= enough && status.counters.is_balanced());
+        status.unwrap_or_else(|error| panic!("{error}")).counters
+    }
+
+    /// The counters now.
+    ///
+    /// # Panics
+    /// When nobody answers.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.appliance.status().unwrap_or_else(|error| panic!("{error}")).counters
+    }
+}
+
+/// Sends `count` frames as fast as the generator takes them, in small steps so that nothing is lost before the box.
+///
+/// # Panics
+/// When the generator's way is gone.
+pub fn send(sender: &mut XdpSender, traffic: &mut Traffic, count: u64) {
+    let mut sent = 0;
+    while sent < count {
+        let burst = (count - sent).min(32) as usize;
+        let taken = sender.send(traffic, &vec![monotonic_ns(); burst]).unwrap_or_else(|error| panic!("{error}"));
+        sent += taken as u64;
+        sender.flush().unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// Rules of the rig: batches to streaming, base messages forwarded, port 9 dropped.
+pub const RULES: &str = "\
+rules:
+  - {name: telemetry, match: \"udp dport 48102\", action: deliver, to: [streaming]}
+  - {name: no-discard, match: \"udp dport 9\", action: drop}
+";
+
+/// A base message of 128 bytes.
+pub const MESSAGE: Content = Content::Message { frame_bytes: 128 };
+/// A batch of 22 events of 64 bytes.
+pub const BATCH: Content = Content::Batch { events: 22, event_bytes: 64 };

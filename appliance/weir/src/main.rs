@@ -1,2 +1,190 @@
-//! The weir binary
-fn main() {}
+//! Room 12: weir. Frames come from no room and leave to none: here the rooms are wired together and supervised.
+//!
+//! The words of the command line live in the console's room, one file a noun; what a command does that needs the data
+//! plane is wired here from the rooms that do it.
+
+mod capture;
+mod dataplane;
+mod demo;
+mod doctor;
+mod host;
+mod load;
+mod offline;
+mod place;
+mod records;
+mod replay;
+mod supervise;
+mod why;
+mod worker;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use weir_appliance_console::agent::AgentArgs;
+use weir_appliance_console::answer::{Exit, Failure, Outcome, finish};
+use weir_appliance_console::demo::DemoArgs;
+use weir_appliance_console::doctor::DoctorArgs;
+use weir_appliance_console::load::LoadCommand;
+use weir_appliance_console::replay::ReplayArgs;
+use weir_appliance_console::status::StatusArgs;
+use weir_appliance_console::steer::SteerArgs;
+use weir_appliance_console::top::TopArgs;
+use weir_appliance_console::why::WhyArgs;
+use weir_appliance_control::config::Config;
+use weir_appliance_control::name::InterfaceName;
+use weir_appliance_control::problem::Problem;
+use weir_appliance_control::store;
+
+use place::Place;
+
+/// A kernel-bypass edge appliance: classify in the driver, work on rings, forward in the kernel.
+#[derive(Parser)]
+#[command(name = "weir", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run on these interfaces until Ctrl-C.
+    Up(UpArgs),
+    /// Take away what a killed weir left: pins, links, sockets. Traffic goes back to the stack.
+    Down(DownArgs),
+    Status(StatusArgs),
+    Top(TopArgs),
+    Doctor(DoctorArgs),
+    Steer(SteerArgs),
+    Agent(AgentArgs),
+    Why(WhyArgs),
+    Replay(ReplayArgs),
+    /// Load tools.
+    #[command(subcommand)]
+    Load(LoadCommand),
+    Demo(DemoArgs),
+    /// One process of `weir up`: frames, sockets and the classifier.
+    #[command(hide = true)]
+    Dataplane(ProcessArgs),
+    /// One process of `weir up`: a feature.
+    #[command(hide = true)]
+    Worker {
+        /// The feature.
+        name: String,
+        #[command(flatten)]
+        process: ProcessArgs,
+    },
+}
+
+#[derive(clap::Args)]
+struct UpArgs {
+    /// Interfaces to run on, instead of the configuration's; several with commas.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    interface: Vec<InterfaceName>,
+    /// The configuration. Without one the defaults are in force, and changes last until the end.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The control socket, instead of the configuration's.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct DownArgs {
+    /// The control socket of the weir that was killed.
+    #[arg(long, value_name = "PATH", default_value = weir_appliance_control::config::ControlSpec::DEFAULT_SOCKET)]
+    socket: PathBuf,
+}
+
+#[derive(clap::Args)]
+struct ProcessArgs {
+    /// The configuration in force.
+    #[arg(long)]
+    config: PathBuf,
+    /// How often this process was started before.
+    #[arg(long, default_value_t = 0)]
+    restarts: u32,
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    log_to_stderr();
+    let outcome = run(cli.command, &mut std::io::stdout().lock());
+    finish(&outcome, &mut std::io::stderr())
+}
+
+/// Warnings and worse, one line each; RUST_LOG asks for more.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "weir=info,warn".into());
+    let colours = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).with_target(false).init();
+}
+
+fn run(command: Command, out: &mut dyn Write) -> Outcome {
+    match command {
+        Command::Up(args) => up(&args).map_err(failure),
+        Command::Down(args) => offline::down(&args.socket, out).map_err(failure),
+        Command::Status(args) => args.run(out),
+        Command::Top(args) => args.run(out),
+        Command::Doctor(args) => doctor::run(&args, out),
+        Command::Steer(args) => args.run(out),
+        Command::Agent(args) => args.run(out),
+        Command::Why(args) => match args.flow {
+            Some(flow) => args.run_flow(flow, out),
+            None => offline::why(&args, out),
+        },
+        Command::Replay(args) => offline::replay(&args, out),
+        Command::Load(command) => load::run(&command, out),
+        Command::Demo(args) => demo::run(&args, out),
+        Command::Dataplane(args) => place(&args).and_then(|place| dataplane::run(place, args.restarts)).map(done).map_err(failure),
+        Command::Worker { name, process } => {
+            place(&process).and_then(|place| worker::run(&name, &place, process.restarts)).map(done).map_err(failure)
+        }
+    }
+}
+
+fn done((): ()) -> Exit {
+    Exit::Done
+}
+
+/// An error chain as one line: what was tried, why not, and the cure that the innermost cause names.
+fn failure(error: anyhow::Error) -> Failure {
+    match error.downcast::<Problem>() {
+        Ok(problem) => problem.into(),
+        Err(error) => Failure::Other(format!("{error:#}")),
+    }
+}
+
+fn place(args: &ProcessArgs) -> anyhow::Result<Place> {
+    let config = store::load(&args.config)?;
+    Ok(Place::of(&args.config, &config.control().socket))
+}
+
+/// `weir up`: the configuration in force is written where the children read it and `weir steer` changes it.
+fn up(args: &UpArgs) -> anyhow::Result<Exit> {
+    let mut config = args.config.as_deref().map_or_else(|| Ok(Config::default()), store::load)?;
+    if !args.interface.is_empty() {
+        config = config.with_interfaces(&args.interface)?;
+    }
+    if let Some(socket) = &args.socket {
+        config = config.with_socket(socket.clone());
+    }
+    let given = args.config.clone().filter(|_| args.interface.is_empty() && args.socket.is_none());
+    let mut place = Place::of(std::path::Path::new(""), &config.control().socket);
+    std::fs::create_dir_all(place.folder())
+        .map_err(|error| anyhow::anyhow!("{}: cannot be made: {error}; run as root, or name another --socket", place.folder().display()))?;
+    place.config = given.unwrap_or_else(|| place.folder().join("weir.yaml"));
+    if args.config.as_ref() != Some(&place.config) {
+        store::save(&place.config, &config)?;
+    }
+    let features = config.enabled().map(|feature| feature.as_str().to_owned()).collect();
+    supervise::up(place, features)?;
+    Ok(Exit::Done)
+}

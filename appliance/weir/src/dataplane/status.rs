@@ -45,12 +45,19 @@ pub fn status(dataplane: &Dataplane) -> Result<Status> {
         },
         interfaces: dataplane.ports.iter().zip(&dataplane.attached).map(|(port, attached)| interface(port, attached)).collect(),
         features: features(dataplane, &takers),
+        evicted: dataplane.takers.evicted(),
         processes,
         rings,
         counters: counters::balance(dataplane)?,
         memory: memory_status(dataplane, beside),
-        cores: CoreStatus { plan: dataplane.cores.to_string(), source: dataplane.cores.source.to_string(), idle_cpu_percent: None },
+        cores: CoreStatus { plan: plan(&dataplane.cores), source: dataplane.cores.source.name().to_owned(), idle_cpu_percent: None },
     })
+}
+
+/// `critical 1, batch 0`.
+fn plan(cores: &weir_dataplane_io::cpu::CorePlan) -> String {
+    let list = |cores: &[u32]| cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    format!("critical {}, batch {}", list(&cores.critical), list(&cores.batch))
 }
 
 fn interface(port: &Port, attached: &weir_ebpf_loader::Attached) -> InterfaceStatus {

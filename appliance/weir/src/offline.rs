@@ -1,0 +1,68 @@
+//! Commands that need no running weir: `why --pcap`, `replay`, `down`.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow};
+use weir_appliance_console::answer::{Exit, Failure, Outcome};
+use weir_appliance_console::replay::{self as shown, ReplayArgs};
+use weir_appliance_console::why::WhyArgs;
+use weir_appliance_control::class::classes;
+use weir_appliance_control::config::Config;
+use weir_appliance_control::message::WhyFrame;
+use weir_appliance_control::problem::Problem;
+use weir_appliance_control::store;
+use weir_ebpf_abi::explain::Explanation;
+use weir_ebpf_loader::HostTables;
+
+use crate::dataplane::classes::KernelClasses;
+use crate::dataplane::steering;
+use crate::place::Place;
+use crate::{capture, failure, replay, why};
+
+/// `weir why --pcap`: every frame judged by the host's copy of the classifier, so that it needs no privilege.
+pub fn why(args: &WhyArgs, out: &mut dyn Write) -> Outcome {
+    let Some(path) = &args.pcap else { return Err(Problem::new("why", "neither flow nor capture", "name one of them").into()) };
+    let frames = judge(path, args.config.as_deref()).map_err(failure)?;
+    args.render_frames(frames.into_iter().map(Ok::<_, Failure>), out)
+}
+
+fn judge(path: &Path, config: Option<&Path>) -> Result<Vec<WhyFrame>> {
+    let config = config.map_or_else(|| Ok(Config::default()), store::load)?;
+    let kernel_classes = KernelClasses::of(&classes(&config), config.interfaces().len().max(1))?;
+    let (rules, buckets) = steering::rules(&config, &kernel_classes).map_err(|problem| anyhow!("{problem}"))?;
+    let tables = HostTables::new(&rules, &buckets, &steering::offline_agents(&config))?;
+    let mut frames = Vec::new();
+    capture::for_each(path, |met| {
+        let explanation = Explanation::of(&tables, met.bytes, met.length as usize);
+        let rule = explanation.rule().and_then(|index| config.rules().get(usize::from(index))).map(|rule| rule.name.to_string());
+        let verdict = why::verdict(&explanation, rule, |class| kernel_classes.takers(class).names());
+        frames.push(why::frame(met.number, met.bytes, met.length, &explanation.decoded, verdict));
+        Ok(())
+    })?;
+    Ok(frames)
+}
+
+/// `weir replay`.
+pub fn replay(args: &ReplayArgs, out: &mut dyn Write) -> Outcome {
+    let config = match &args.config {
+        Some(path) => store::load(path).map_err(|error| failure(error.into()))?,
+        None => Config::parse(replay::EVERYTHING).map_err(|error| failure(error.into()))?,
+    };
+    let report = replay::run(&args.file, &config).map_err(failure)?;
+    shown::render(&report, args.json, out)
+}
+
+/// `weir down`: unpins what a killed weir left. One that still runs is left alone.
+pub fn down(socket: &Path, out: &mut dyn Write) -> Result<Exit> {
+    let place = Place::of(Path::new(""), socket);
+    if std::os::unix::net::UnixStream::connect(socket).is_ok() {
+        return Err(anyhow!("{}: a weir answers there; stop it with Ctrl-C or `systemctl stop weir`", socket.display()));
+    }
+    let removed = weir_ebpf_loader::remove_pins(&place.pins).with_context(|| format!("{}", place.pins.display()))?;
+    for file in [&place.control, &place.attach] {
+        let _ = std::fs::remove_file(file);
+    }
+    writeln!(out, "{}: {removed} pins removed", place.pins.display())?;
+    Ok(if removed > 0 { Exit::Done } else { Exit::NotSo })
+}

@@ -1,0 +1,77 @@
+//! What does it say when it cannot start? One line with value, cause and cure, and nothing half started.
+
+use std::process::Command;
+
+use weir_appliance_lab::appliance::Appliance;
+use weir_appliance_lab::{Lab, LabSpec};
+use weir_tests::{program, wired};
+
+/// Starts weir in a lab's box with `config` and gives what it says when it refuses.
+fn refusal(lab: &Lab, config: &str) -> String {
+    let started = Appliance::start(lab, lab.node("box").expect("the box"), &program("weir"), config);
+    let said = started.err().expect("it must refuse").to_string();
+    let folder = lab.folder().join("box");
+    assert!(!folder.join("control.sock").exists() || std::os::unix::net::UnixStream::connect(folder.join("control.sock")).is_err());
+    let shown = lab.node("box").expect("the box").run(|| Command::new("ip").args(["link", "show"]).output());
+    let shown = String::from_utf8_lossy(&shown.expect("a thread").expect("ip runs").stdout).into_owned();
+    assert!(!shown.contains("xdp"), "nothing is attached after a refusal: {shown}");
+    said
+}
+
+#[test]
+fn each_obstacle_has_one_line_with_its_cure() {
+    wired!("each_obstacle_has_one_line_with_its_cure");
+    let lab = Lab::create(&LabSpec::line()).expect("a lab");
+    let cases = [
+        ("interfaces: [{name: eth7}]", ["eth7", "ip link"]),
+        ("interfaces: []", ["no interface", "--interface"]),
+        ("interfaces: [{name: eth0, queues: 64}]", ["64", "queues"]),
+        ("interfaces: [{name: eth0}]\nmemory: {rx_ring: 1000}", ["1000", "power of two"]),
+        ("interfaces: [{name: eth0}]\nagents: [{id: 1, address: 10.9.0.1, mac: \"02:57:45:49:00:01\", interface: eth9}]", ["eth9", "interfaces"]),
+        ("interfaces: [{name: eth0}]\nrules: [{match: \"udp dport 70000\", action: drop}]", ["70000", "65535"]),
+    ];
+    for (config, expected) in cases {
+        let said = refusal(&lab, config);
+        for word in expected {
+            assert!(said.contains(word), "{config}: `{word}` is not in: {said}");
+        }
+    }
+}
+
+#[test]
+fn an_interface_that_is_down_is_named_with_the_command_that_sets_it_up() {
+    wired!("an_interface_that_is_down_is_named_with_the_command_that_sets_it_up");
+    let lab = Lab::create(&LabSpec::line()).expect("a lab");
+    let down = lab.node("box").expect("the box").run(|| Command::new("ip").args(["link", "set", "eth0", "down"]).status());
+    assert!(down.expect("a thread").expect("ip runs").success());
+    let said = refusal(&lab, "interfaces: [{name: eth0}]");
+    assert!(said.contains("ip link set eth0 up"), "{said}");
+}
+
+#[test]
+fn a_second_weir_does_not_push_the_first_aside() {
+    wired!("a_second_weir_does_not_push_the_first_aside");
+    let lab = Lab::create(&LabSpec::line()).expect("a lab");
+    let inside = lab.node("box").expect("the box");
+    let first = Appliance::start(&lab, inside, &program("weir"), "interfaces: [{name: eth0}]").expect("the first starts");
+    let second = Appliance::start(&lab, inside, &program("weir"), "interfaces: [{name: eth0}]");
+    let said = second.err().expect("the second refuses").to_string();
+    assert!(said.contains("another weir answers"), "{said}");
+    assert_eq!(first.status().expect("the first goes on").interfaces.len(), 1);
+}
+
+#[test]
+fn without_rights_the_first_missing_one_is_named() {
+    wired!("without_rights_the_first_missing_one_is_named");
+    // setpriv gives up every capability but keeps the user, so that only the rights are missing.
+    let output = Command::new("setpriv")
+        .args(["--bounding-set=-all", "--inh-caps=-all"])
+        .arg(program("weir"))
+        .args(["up", "--interface", "lo", "--socket"])
+        .arg(std::env::temp_dir().join(format!("weir-refusal-{}", std::process::id())).join("control.sock"))
+        .output()
+        .expect("setpriv runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("CAP_"), "the missing right is named: {said}");
+}

@@ -1,0 +1,137 @@
+//! What happens when something dies? Base forwarding goes on, counters add up, nobody is given a frame twice.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use weir_appliance_control::message::Status;
+use weir_appliance_lab::load;
+use weir_dataplane_io::wait::PidFd;
+use weir_tests::{BATCH, DEADLINE, MESSAGE, RULES, Rig, scaled, send, wired};
+
+/// Sends in the background until dropped.
+struct Background {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Background {
+    fn start(rig: &Rig, content: weir_appliance_lab::traffic::Content, per_second: f64) -> Self {
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (mut sender, mut traffic) = (rig.sender(), rig.traffic(content, 2));
+        let (flag, count) = (Arc::clone(&stop), Arc::clone(&sent));
+        let thread = std::thread::spawn(move || {
+            let frames = load::drive(&mut sender, &mut traffic, per_second, &flag).expect("the generator goes on");
+            count.store(frames, Ordering::Release);
+        });
+        Self { stop, sent, thread: Some(thread) }
+    }
+
+    /// Stops and gives the frames sent.
+    fn finish(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the generator ends");
+        }
+        self.sent.load(Ordering::Acquire)
+    }
+}
+
+fn worker(status: &Status) -> Option<(u32, u32)> {
+    let worker = status.processes.iter().find(|process| process.name == "worker streaming")?;
+    (worker.state.as_str() == "running").then_some((worker.pid, worker.restarts))
+}
+
+fn kill(pid: u32) {
+    let _ = PidFd::open(pid).and_then(|process| process.kill());
+}
+
+#[test]
+fn a_worker_killed_again_and_again_loses_only_what_was_on_its_ring() {
+    wired!("a_worker_killed_again_and_again_loses_only_what_was_on_its_ring");
+    let mut rig = Rig::new(RULES);
+    let before = rig.counters();
+    let background = Background::start(&rig, BATCH, 20_000.0);
+    let mut last = 0;
+    for _ in 0..scaled(12, 1_000) {
+        let status = rig.appliance.wait_until("a new worker runs", DEADLINE, |status| worker(status).is_some_and(|(pid, _)| pid != last));
+        let (pid, _) = worker(&status.expect("a new worker")).expect("a running worker");
+        last = pid;
+        kill(pid);
+    }
+    rig.appliance.wait_until("the last worker runs", DEADLINE, |status| worker(status).is_some_and(|(pid, _)| pid != last)).expect("a worker");
+    let sent = background.finish();
+    let after = rig.counters_after(&before, sent);
+    assert_eq!(after.received - before.received, sent);
+    assert!(after.is_balanced(), "{after:?}");
+    // Once the ring is empty every delivered frame was taken, exactly once: what died with a worker is among the drops.
+    let settled = |status: &Status| status.counters.per_taker.get("streaming").copied().unwrap_or(0) == status.counters.delivered;
+    let status = rig.appliance.wait_until("taken = delivered", DEADLINE, settled).expect("every delivered frame is taken once");
+    assert!(status.counters.is_balanced());
+}
+
+#[test]
+fn base_forwarding_does_not_notice_that_the_dataplane_dies() {
+    wired!("base_forwarding_does_not_notice_that_the_dataplane_dies");
+    let mut rig = Rig::new(RULES);
+    let before = rig.counters();
+    let sunk = rig.sinks[1].count().expect("the sink counts").frames;
+    let background = Background::start(&rig, MESSAGE, 20_000.0);
+    for _ in 0..scaled(3, 100) {
+        let dataplane = rig.appliance.process("dataplane").expect("a dataplane");
+        kill(dataplane);
+        rig.appliance
+            .wait_until("a new dataplane", DEADLINE, |status| {
+                worker(status).is_some() && status.processes.iter().any(|process| process.name == "dataplane" && process.pid != dataplane)
+            })
+            .expect("a new dataplane and worker");
+    }
+    let sent = background.finish();
+    let after = rig.counters_after(&before, sent);
+    assert_eq!(after.forwarded - before.forwarded, sent, "not one base message was lost: {after:?}");
+    let arrived = rig.sinks[1].count().expect("the sink counts").frames - sunk;
+    assert!(arrived >= sent, "the right end saw {arrived} of {sent}");
+}
+
+#[test]
+fn a_stopped_worker_costs_its_own_class_and_nothing_else() {
+    wired!("a_stopped_worker_costs_its_own_class_and_nothing_else");
+    let features = "features: {streaming: {enabled: true}, test1: {enabled: true}}\n\
+        rules:\n  - {name: one, match: \"udp dport 48102\", action: deliver, to: [streaming]}\n  \
+        - {name: two, match: \"udp dport 48100\", action: deliver, to: [test1]}\n";
+    let mut rig = Rig::new(features);
+    let pid = rig.appliance.process("worker streaming").expect("the worker runs");
+    let stopped = PidFd::open(pid).expect("the worker runs");
+    stopped.stop().expect("it stops");
+    let before = rig.counters();
+    let (mut sender, mut batches, mut messages) = (rig.sender(), rig.traffic(BATCH, 1), rig.traffic(MESSAGE, 1));
+    for _ in 0..100 {
+        send(&mut sender, &mut batches, 40);
+        send(&mut sender, &mut messages, 40);
+    }
+    let after = rig.counters_after(&before, 8_000);
+    let full = after.dropped.get("ring-full").copied().unwrap_or(0);
+    assert_eq!(full, 4_000 - 1_024, "the stopped class holds its ring of 1024 and no more: {after:?}");
+    rig.appliance
+        .wait_until("test1 has all", DEADLINE, |status| status.counters.per_taker.get("test1") == Some(&4_000))
+        .expect("the other class lost nothing");
+    stopped.resume().expect("it goes on");
+    let taken = |status: &Status| status.counters.per_taker.get("streaming").copied().unwrap_or(0) == 1_024;
+    rig.appliance.wait_until("the ring is emptied", DEADLINE, taken).expect("the stopped worker goes on where it was");
+}
+
+#[test]
+fn stopping_returns_traffic_to_the_stack_and_leaves_nothing() {
+    wired!("stopping_returns_traffic_to_the_stack_and_leaves_nothing");
+    let mut rig = Rig::new(RULES);
+    let (socket, folder) = (rig.appliance.socket().to_owned(), rig.appliance.socket().parent().expect("a folder").to_owned());
+    let start = Instant::now();
+    assert!(rig.appliance.stop(), "it ends by itself with code 0");
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert!(!socket.exists() && !folder.join("attach.sock").exists(), "its sockets are gone");
+    let box_node = rig.lab.node("box").expect("the box");
+    let shown = box_node.run(|| std::process::Command::new("ip").args(["link", "show", "eth0"]).output()).expect("a thread");
+    let shown = String::from_utf8_lossy(&shown.expect("ip runs").stdout).into_owned();
+    assert!(!shown.contains("xdp"), "no program is attached any more: {shown}");
+}
