@@ -118,7 +118,7 @@ fn list(ask: &Ask, only: Option<AgentId>, out: &mut dyn Write) -> Outcome {
             Ok(Exit::NotSo)
         }
         Some(agent) if ask.json => json(&agent, out),
-        Some(agent) => render(&[agent], out),
+        Some(agent) => show(&agent, out),
     }
 }
 
@@ -150,5 +150,19 @@ pub fn render(agents: &[AgentStatus], out: &mut dyn Write) -> Outcome {
         ]);
     }
     table.write("no agent: messages pass to the network stack; add one with weir agent set", out)?;
+    Ok(Exit::Done)
+}
+
+fn show(status: &AgentStatus, out: &mut dyn Write) -> Outcome {
+    let AgentStatus { agent, reachable } = status;
+    writeln!(out, "agent      {}", agent.id)?;
+    writeln!(out, "address    {}", agent.address)?;
+    writeln!(out, "mac        {}", agent.mac)?;
+    writeln!(out, "interface  {} ({})", agent.interface, if *reachable { "up" } else { "not there, or down" })?;
+    writeln!(out, "type       {}", agent.kind)?;
+    writeln!(out, "weight     {}", agent.weight)?;
+    if let Some(modality) = agent.modality {
+        writeln!(out, "prefers    {modality}")?;
+    }
     Ok(Exit::Done)
 }

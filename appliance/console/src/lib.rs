@@ -15,5 +15,7 @@ pub mod replay;
 pub mod status;
 pub mod steer;
 pub mod table;
+#[cfg(test)]
+mod tests;
 pub mod top;
 pub mod why;

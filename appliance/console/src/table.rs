@@ -61,10 +61,9 @@ impl Table {
         let gaps = 2 * widths.len().saturating_sub(1);
         while widths.iter().sum::<usize>() + gaps > WIDTH {
             let texts = self.columns.iter().zip(&mut widths).filter(|(column, _)| matches!(column, Column::Text(_)));
-            let Some((column, width)) = texts.max_by_key(|(_, width)| **width) else { break };
-            if *width <= length(column.head()).max(4) {
+            let Some((_, width)) = texts.max_by_key(|(_, width)| **width).filter(|(_, width)| **width > 4) else {
                 break;
-            }
+            };
             *width -= 1;
         }
         widths

@@ -92,12 +92,14 @@ pub fn render_frame(frame: &WhyFrame, out: &mut dyn Write) -> io::Result<()> {
         layers.push(format!("in {name}: {}", layer(&inner.ethertype, &inner.vlans, inner.ip.as_ref(), inner.ports)));
     }
     layers.extend(frame.message.as_ref().map(message));
-    let first = format!("{}  {} bytes  {}", frame.frame, frame.length, layers.join("; "));
+    let first = format!("frame {}, {} bytes: {}", frame.frame, frame.length, layers.join("; "));
     block(&first, "", out)?;
     if let Some(reason) = &frame.malformed {
         block(&format!("malformed ({reason}): {}", sentence(reason)), "    ", out)?;
     }
-    block(&verdict(&frame.verdict), "    ", out)
+    // What is wrong was said a line above; the verdict need not say it again.
+    let reason = frame.verdict.reason.as_ref().filter(|reason| frame.malformed.as_ref() != Some(*reason));
+    block(&verdict(&frame.verdict, reason), "    ", out)
 }
 
 fn block(text: &str, indent: &str, out: &mut dyn Write) -> io::Result<()> {
@@ -143,11 +145,11 @@ fn message(fields: &MessageFields) -> String {
 }
 
 /// `rule telemetry: deliver to streaming (bucket 42)`.
-fn verdict(verdict: &Verdict) -> String {
+fn verdict(verdict: &Verdict, reason: Option<&String>) -> String {
     let by = verdict.rule.as_ref().map_or_else(|| "no rule".to_owned(), |rule| format!("rule {rule}"));
     let to = if verdict.takers.is_empty() { String::new() } else { format!(" to {}", verdict.takers.join(" + ")) };
     let bucket = verdict.bucket.map(|bucket| format!(", bucket {bucket}")).unwrap_or_default();
-    let reason = verdict.reason.as_ref().map(|reason| format!(" ({reason}: {})", sentence(reason))).unwrap_or_default();
+    let reason = reason.map(|reason| format!(" ({reason}: {})", sentence(reason))).unwrap_or_default();
     format!("{by}{bucket}: {}{to}{reason}", verdict.action)
 }
 
@@ -164,5 +166,5 @@ pub fn render_flow(explanation: &FlowExplanation, out: &mut dyn Write) -> io::Re
         writeln!(out, "{mark} {:<13} {}", step.stage, lines.next().unwrap_or_default())?;
         lines.try_for_each(|line| writeln!(out, "{:16}{line}", ""))?;
     }
-    writeln!(out, "= {}", verdict(end))
+    writeln!(out, "= {}", verdict(end, end.reason.as_ref()))
 }

@@ -13,6 +13,8 @@ mod watch;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::status as status_for_tests;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -35,7 +37,7 @@ pub struct TopArgs {
     /// The control socket of the weir to watch.
     #[arg(long, value_name = "PATH", default_value = weir_appliance_control::config::ControlSpec::DEFAULT_SOCKET)]
     pub socket: PathBuf,
-    /// Print one screen as text and end; exit code 1 if weir does not run.
+    /// Print one screen as text and end.
     #[arg(long)]
     pub once: bool,
     /// With --once: the status as JSON, as `weir status --json` prints it.
@@ -63,7 +65,7 @@ impl TopArgs {
     /// Watches until the user leaves, or prints once.
     ///
     /// # Errors
-    /// There is no terminal, or the output cannot be written.
+    /// There is no terminal, nobody answers where one screen is to be printed, or the output cannot be written.
     pub fn run(&self, out: &mut dyn Write) -> Outcome {
         let symbols = if self.ascii { Symbols::Ascii } else { Symbols::of_terminal() };
         let mut source = Socket::new(self.socket.clone());
@@ -80,19 +82,14 @@ impl TopArgs {
 
     fn once(&self, symbols: Symbols, source: &mut Socket, out: &mut dyn Write) -> Outcome {
         if self.json {
-            return match source.status() {
-                Ok(status) => crate::answer::json(&status, out),
-                Err(problem) => Err(problem.into()),
-            };
+            return crate::answer::json(&source.status()?, out);
         }
         let mut view = View::new(symbols);
         let start = Instant::now();
-        view.update(0.0, source.status());
-        if view.is_present() {
-            // Rates need two looks; the time between them is the screen's usual one.
-            std::thread::sleep(POLL);
-            view.update(start.elapsed().as_secs_f64(), source.status());
-        }
+        view.update(0.0, Ok(source.status()?));
+        // Rates need two looks; the time between them is the screen's usual one.
+        std::thread::sleep(POLL);
+        view.update(start.elapsed().as_secs_f64(), Ok(source.status()?));
         let buffer = render(&view, self.size.0, self.size.1);
         out.write_all(text(&buffer).as_bytes())?;
         if let Some(path) = &self.svg {
@@ -100,6 +97,6 @@ impl TopArgs {
                 Problem::new(path.display().to_string(), format!("cannot be written: {cause}"), "choose another file")
             })?;
         }
-        Ok(if view.is_present() { Exit::Done } else { Exit::NotSo })
+        Ok(Exit::Done)
     }
 }

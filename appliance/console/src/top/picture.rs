@@ -21,7 +21,7 @@ pub fn render(view: &View, columns: u16, rows: u16) -> Buffer {
 pub fn text(buffer: &Buffer) -> String {
     let mut text = String::new();
     for row in rows(buffer) {
-        let line: String = row.iter().map(|cell| cell.symbol()).collect();
+        let line: String = row.iter().map(Cell::symbol).collect();
         text += line.trim_end();
         text.push('\n');
     }
