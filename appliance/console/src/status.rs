@@ -69,6 +69,9 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     section(out, &rings(status), "no ring: no rule and no flag gives frames to a feature")?;
     section(out, &features(&status.features), "no feature runs")?;
     section(out, &processes(status), "no process")?;
+    if status.evicted > 0 {
+        writeln!(out, "{} workers were killed for breaking the rules of the rings", status.evicted)?;
+    }
     writeln!(out)?;
     let memory = &status.memory;
     let why = if memory.why.is_empty() { String::new() } else { format!(" ({})", memory.why) };

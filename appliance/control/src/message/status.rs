@@ -30,6 +30,9 @@ pub struct Status {
     /// Each feature that runs, with its latest window.
     #[serde(default)]
     pub features: Vec<FeatureStatus>,
+    /// Workers that were killed for breaking the rules since the dataplane started.
+    #[serde(default)]
+    pub evicted: u64,
 }
 
 /// Which weir this is.
