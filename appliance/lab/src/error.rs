@@ -26,6 +26,9 @@ pub enum LabError {
     /// A kernel call of the data plane failed.
     #[error(transparent)]
     Io(#[from] IoError),
+    /// An eBPF program of the lab was refused.
+    #[error(transparent)]
+    Load(#[from] weir_ebpf_loader::LoadError),
     /// A ring could not be laid out.
     #[error(transparent)]
     Ring(#[from] weir_dataplane_ring::RingError),
@@ -38,6 +41,16 @@ pub enum LabError {
         value: String,
         /// What to give instead.
         cure: &'static str,
+    },
+    /// The appliance under test does not do what the lab waits for.
+    #[error("the appliance: {what}: {state}; its last messages: {log}")]
+    Appliance {
+        /// What was awaited.
+        what: String,
+        /// What is the case.
+        state: String,
+        /// The end of its log.
+        log: String,
     },
     /// A thread of the lab panicked.
     #[error("the {what} thread of the lab panicked; run again with RUST_BACKTRACE=1 and report it")]

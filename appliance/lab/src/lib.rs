@@ -4,12 +4,14 @@
 //! and the account of what arrived. Every result says which rig and which generator made it. Nothing stays behind:
 //! what a lab makes carries its process's number, is removed with it, and is swept up by the next one if it was killed.
 //!
+//! * [`appliance`] starts the box inside a lab and asks it;
 //! * [`network`] makes and removes namespaces, veth pairs, pins and hugepages;
 //! * [`packet`] builds frames, messages and event batches with right checksums;
 //! * [`traffic`] mixes them in exact shares from a seed;
 //! * [`generate`] sends them: live XDP frames, AF_XDP, UDP sockets, or a ring in memory;
 //! * [`load`] paces a generator in an open loop and accounts for every frame by source and sequence.
 
+pub mod appliance;
 pub mod error;
 pub mod generate;
 pub mod load;

@@ -1,24 +1,38 @@
 //! Load runs lose nothing on a way that loses nothing, and say what was lost on one that does.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests fail the test, or say why they skip it")]
 
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use weir_appliance_lab::generate::Sender;
 use weir_appliance_lab::generate::afxdp::XdpSender;
+use weir_appliance_lab::generate::live::{self, Live};
 use weir_appliance_lab::generate::udp::UdpSender;
 use weir_appliance_lab::load::{
     Flow, Labels, MemoryRig, MemorySpec, Meter, Plan, RingReceiver, UdpReceiver, drive, run,
 };
 use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
 use weir_appliance_lab::{Lab, LabError, LabSpec};
+use weir_ebpf_loader::generate::SinkAction;
 
 const LABELS: Labels<'static> = Labels { rig: "test" };
 
 fn rig() -> MemoryRig {
     let hugepages = weir_dataplane_io::umem::HugePages::Never;
     MemoryRig::new(&MemorySpec { ring: 256, hugepages, ..MemorySpec::default() }).unwrap()
+}
+
+/// A pair, or `None` with the reason printed where the rights are missing.
+fn lab(test: &str) -> Option<Lab> {
+    match Lab::create(&LabSpec::pair()) {
+        Ok(lab) => Some(lab),
+        Err(error @ (LabError::Command { .. } | LabError::System { .. })) if !rustix::process::geteuid().is_root() => {
+            println!("weir-skip: {test}: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
 }
 
 fn batches(producers: u32) -> TrafficSpec {
@@ -94,14 +108,7 @@ fn a_driven_flow_ends_when_told() {
 
 #[test]
 fn both_wire_generators_reach_a_socket() {
-    let lab = match Lab::create(&LabSpec::pair()) {
-        Ok(lab) => lab,
-        Err(error @ (LabError::Command { .. } | LabError::System { .. })) if !rustix::process::geteuid().is_root() => {
-            println!("weir-skip: both_wire_generators_reach_a_socket: {error}");
-            return;
-        }
-        Err(error) => panic!("{error}"),
-    };
+    let Some(lab) = lab("both_wire_generators_reach_a_socket") else { return };
     let (outside, inside) = (lab.node("outside").unwrap(), lab.node("box").unwrap());
     let spec = batches(2);
     let senders: [Box<dyn Sender>; 2] =
@@ -116,4 +123,17 @@ fn both_wire_generators_reach_a_socket() {
         assert!(outcome.sent > 0, "{}", outcome.generator);
         assert_eq!((total.lost, total.doubled, total.reordered), (0, 0, 0), "{}", outcome.generator);
     }
+}
+
+#[test]
+fn live_frames_reach_a_sink() {
+    let Some(lab) = lab("live_frames_reach_a_sink") else { return };
+    let (outside, inside) = (lab.node("outside").unwrap(), lab.node("box").unwrap());
+    let sink = live::sink(inside, "eth0", SinkAction::Drop).unwrap();
+    let mut live = Live::new(outside, "wire0", &batches(4)).unwrap();
+    outside.run(|| live.send(10_000)).unwrap().unwrap();
+    assert_eq!((live.sent().unwrap(), live.events().unwrap()), (10_000, 50_000));
+    let count = sink.count().unwrap();
+    assert!(count.frames > 0 && count.frames <= 10_000, "{count:?}");
+    assert_eq!(count.bytes, count.frames * live.frame_bytes() as u64);
 }

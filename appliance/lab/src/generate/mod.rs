@@ -2,11 +2,13 @@
 //!
 //! | generator | sends through | good for |
 //! |---|---|---|
+//! | [`live`] | XDP live frames, made in the kernel | the highest rates into a veth pair; needs an XDP program on the peer |
 //! | [`afxdp`] | an AF_XDP transmit ring | paced frames of any content |
 //! | [`udp`] | UDP sockets | what an application would do, every cost of the stack included |
 //! | [`ring`] | a lane ring in memory | no privilege and no wire: what the user-space half can do |
 
 pub mod afxdp;
+pub mod live;
 pub mod ring;
 pub mod udp;
 
