@@ -16,7 +16,11 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ("features/worker", &["ebpf/abi", "dataplane/ring", "dataplane/io"]),
     ("features/streaming", &["ebpf/abi", "dataplane/ring", "features/worker"]),
     ("appliance/control", &["ebpf/abi"]),
-    ("appliance/lab", &["ebpf/abi", "ebpf/loader", "dataplane/ring", "dataplane/io", "dataplane/source"]),
+    // The lab starts an appliance as a user does and asks it over its control socket.
+    (
+        "appliance/lab",
+        &["ebpf/abi", "ebpf/loader", "dataplane/ring", "dataplane/io", "dataplane/source", "appliance/control"],
+    ),
     ("appliance/console", &["ebpf/abi", "appliance/control"]),
 ];
 
