@@ -34,6 +34,11 @@ impl Action {
         }
     }
 
+    /// True when the frame goes to the ring of a class.
+    pub const fn takes_a_ring(self) -> bool {
+        matches!(self, Action::Deliver | Action::Mirror)
+    }
+
     /// The word used in rules, JSON and metrics.
     pub const fn name(self) -> &'static str {
         match self {

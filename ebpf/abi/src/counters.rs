@@ -22,7 +22,8 @@ impl Tally {
         self.bytes = self.bytes.wrapping_add(bytes);
     }
 
-    fn add(&mut self, other: &Tally) {
+    /// Adds what another CPU counted.
+    pub fn add(&mut self, other: &Tally) {
         self.frames = self.frames.wrapping_add(other.frames);
         self.bytes = self.bytes.wrapping_add(other.bytes);
     }

@@ -1,5 +1,8 @@
 //! Sizes of the maps and the names under which they are pinned.
 
+/// Version of all map layouts; pinned maps of another version are not reused. Raise it with every change of a map.
+pub const LAYOUT_VERSION: u32 = 1;
+
 /// Rules in one rule set; a bit vector has one bit for each.
 pub const MAX_RULES: usize = 1024;
 /// Classes: sets of takers. An XSKMAP index is `queue * MAX_CLASSES + class`.
@@ -50,6 +53,8 @@ pub mod program {
     pub const SINK_PASS: &str = "sink_pass";
     /// Counts and drops.
     pub const SINK_DROP: &str = "sink_drop";
+    /// The classifier, with what it did to the frame undone at the end, so that a test-run can repeat it.
+    pub const MEASURE: &str = "measure";
     /// Passes, nothing else: the floor of measurements.
     pub const EMPTY_PASS: &str = "empty_pass";
     /// Redirects to egress slot 0, nothing else.

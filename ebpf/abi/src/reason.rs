@@ -180,6 +180,11 @@ impl Reason {
         }
     }
 
+    /// True when a frame with this reason was dropped; all others passed or were forwarded.
+    pub const fn is_drop(self) -> bool {
+        matches!(self, Reason::RuleDrop | Reason::FlowVerdictDrop | Reason::HopLimit)
+    }
+
     /// True when the frame breaks its own format; such a frame is counted and passed to the stack.
     #[inline(always)]
     pub const fn is_malformed(self) -> bool {

@@ -15,7 +15,7 @@ pub const VECTOR_WORDS: usize = MAX_RULES / 64;
 /// Vectors a set can hold: more than 1,024 rules can ever make (six fields of ranges with two ends per rule, 256
 /// protocols, 16 modality masks, and one shared by all unused fields).
 pub const MAX_VECTORS: usize = 16_384;
-/// Boundaries a range table can hold; 1,024 ranges have at most 2,048.
+/// Boundaries a range table can hold; 1,024 ranges have at most 2,048, and IPv6 ranges as many upper halves again.
 pub const MAX_BOUNDS: usize = 4096;
 /// No class in [`RuleSet::flags`].
 pub const NO_CLASS: u8 = 0xff;
@@ -82,7 +82,7 @@ pub struct Ranges128 {
     pub low_half: u32,
     /// Upper halves of boundaries, rising, each once; the last one is repeated to the end.
     pub highs: [u64; MAX_BOUNDS],
-    /// Lower halves of boundaries, rising within one upper half.
+    /// Lower halves of boundaries, rising within one upper half, the first of each 0.
     pub lows: [u64; MAX_BOUNDS],
     /// Per upper half, the first of its `lows`.
     pub starts: [u16; MAX_BOUNDS],
@@ -228,9 +228,7 @@ impl Ranges128 {
             half >>= 1;
             turn += 1;
         }
-        if position == start {
-            return self.vectors[group & (MAX_BOUNDS - 1)];
-        }
+        // Every group has a step at its lowest address, so the search has passed at least one.
         self.low_vectors[((position - 1) ^ zero as usize) & (MAX_BOUNDS - 1)]
     }
 }

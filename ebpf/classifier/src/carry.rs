@@ -6,14 +6,14 @@ use aya_ebpf::helpers::generated::{bpf_ktime_get_ns, bpf_xdp_adjust_meta};
 use weir_ebpf_abi::action::Action;
 use weir_ebpf_abi::agents::Agent;
 use weir_ebpf_abi::control::STAMPS;
-use weir_ebpf_abi::counters::{Counters, Tally};
+use weir_ebpf_abi::counters::Counters;
 use weir_ebpf_abi::decide::{Decision, Tables};
-use weir_ebpf_abi::decode::Decoded;
+use weir_ebpf_abi::decode::{Decoded, Reader};
 use weir_ebpf_abi::flow::bucket;
 use weir_ebpf_abi::layout::{MAX_CLASSES, SOCKET_SLOTS};
 use weir_ebpf_abi::meta::{FrameMeta, META_MAGIC, NO_RULE};
 use weir_ebpf_abi::reason::Reason;
-use weir_ebpf_abi::rewrite::rewrite;
+use weir_ebpf_abi::rewrite::{Writer, rewrite};
 
 use crate::maps::{COUNTERS, EGRESS, Maps, RULE_COUNTS, SOCKETS};
 use crate::packet::{Packet, frame_length};
@@ -191,4 +191,17 @@ fn describe(ctx: *mut xdp_md, meta: &FrameMeta) -> bool {
     true
 }
 
-const _: () = assert!(core::mem::size_of::<Tally>() == 16);
+/// Takes the description away and gives the spent hop back; see [`crate::classify::measure`].
+#[inline(always)]
+pub(crate) fn undo(ctx: *mut xdp_md, maps: &Maps, decoded: &Decoded, forwards: bool) {
+    // SAFETY: the program's own context; the helper refuses where there is no description.
+    unsafe { bpf_xdp_adjust_meta(ctx, FrameMeta::SIZE as i32) };
+    let at = if decoded.outer.version == 4 { 8 } else { 7 };
+    let offset = decoded.network_offset as usize;
+    if forwards && offset <= 0xff {
+        let network = Packet::new(ctx, *maps).skip(offset);
+        if network.has(20) {
+            network.set_u8(at, decoded.hop_limit);
+        }
+    }
+}
