@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use weir_appliance_control::message::Counters;
 use weir_appliance_lab::appliance::Appliance;
-use weir_appliance_lab::generate::afxdp::XdpSender;
 use weir_appliance_lab::generate::Sender;
+use weir_appliance_lab::generate::afxdp::XdpSender;
 use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
 use weir_appliance_lab::{Lab, LabError, LabSpec};
 use weir_dataplane_io::clock::monotonic_ns;
@@ -135,7 +135,9 @@ impl Rig {
     pub fn counters_after(&mut self, before: &Counters, received: u64) -> Counters {
         let enough = before.received + received;
         let what = format!("{received} more frames");
-        let status = self.appliance.wait_until(&what, DEADLINE, |status| status.counters.received >= enough && status.counters.is_balanced());
+        let status = self
+            .appliance
+            .wait_until(&what, DEADLINE, |status| status.counters.received >= enough && status.counters.is_balanced());
         status.unwrap_or_else(|error| panic!("{error}")).counters
     }
 

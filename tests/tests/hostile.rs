@@ -53,7 +53,11 @@ fn a_record_ring_full_of_lies_is_not_read() {
     wired!("a_record_ring_full_of_lies_is_not_read");
     let rig = Rig::new(FEATURES);
     let attach = rig.appliance.socket().with_file_name("attach.sock");
-    let mut child = Command::new(program("hostile")).arg(attach).args(["test2", "corrupt-records"]).spawn().expect("hostile starts");
+    let mut child = Command::new(program("hostile"))
+        .arg(attach)
+        .args(["test2", "corrupt-records"])
+        .spawn()
+        .expect("hostile starts");
     let end = Instant::now() + DEADLINE;
     while !rig.appliance.log_tail().contains("claims more records than it holds") {
         assert!(Instant::now() < end, "the lie was not noticed: {}", rig.appliance.log_tail());

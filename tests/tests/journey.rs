@@ -29,12 +29,20 @@ fn batches_reach_the_feature_and_every_event_is_counted() {
     let lost = after.dropped_total() - before.dropped_total();
     assert_eq!(after.delivered - before.delivered + lost, count);
     let delivered = after.delivered - before.delivered;
-    let taken = |status: &weir_appliance_control::message::Status| status.counters.per_taker.get("streaming").copied().unwrap_or(0);
-    let status = rig.appliance.wait_until("streaming has taken all", DEADLINE, |status| taken(status) >= delivered).expect("taken");
+    let taken = |status: &weir_appliance_control::message::Status| {
+        status.counters.per_taker.get("streaming").copied().unwrap_or(0)
+    };
+    let status = rig
+        .appliance
+        .wait_until("streaming has taken all", DEADLINE, |status| taken(status) >= delivered)
+        .expect("taken");
     assert_eq!(taken(&status), delivered, "a frame is taken once");
     let events = |status: &weir_appliance_control::message::Status| status.features[0].events;
     // One message a batch and 22 events in it, once the window they are in has closed.
-    let status = rig.appliance.wait_until("windows closed", DEADLINE, |status| events(status) >= delivered * 23).expect("counted");
+    let status = rig
+        .appliance
+        .wait_until("windows closed", DEADLINE, |status| events(status) >= delivered * 23)
+        .expect("counted");
     assert_eq!(events(&status), delivered * 23);
 }
 
@@ -89,13 +97,17 @@ fn a_flow_is_explained_station_by_station() {
     wired!("a_flow_is_explained_station_by_station");
     let rig = Rig::new("rules: [{name: sensors, match: \"udp dport 5004\", action: deliver, to: [streaming]}]\n");
     let flow = "10.9.0.1:4000-10.9.0.2:5004/udp".parse().expect("a flow");
-    let Ok(Answer::Flow(why)) = rig.appliance.ask(&Request::Why(WhyQuestion::Flow(flow))) else { panic!("no explanation") };
+    let Ok(Answer::Flow(why)) = rig.appliance.ask(&Request::Why(WhyQuestion::Flow(flow))) else {
+        panic!("no explanation")
+    };
     assert_eq!(why.verdict.rule.as_deref(), Some("sensors"));
     assert_eq!(why.verdict.takers, ["streaming"]);
     let stages: Vec<&str> = why.steps.iter().map(|step| step.stage.as_str()).collect();
     assert_eq!(stages, ["flow verdict", "rule", "bucket", "ring", "feature"]);
     assert!(why.steps[1].decided);
     let flow = "10.9.0.1:4000-10.9.0.2:22/tcp".parse().expect("a flow");
-    let Ok(Answer::Flow(why)) = rig.appliance.ask(&Request::Why(WhyQuestion::Flow(flow))) else { panic!("no explanation") };
+    let Ok(Answer::Flow(why)) = rig.appliance.ask(&Request::Why(WhyQuestion::Flow(flow))) else {
+        panic!("no explanation")
+    };
     assert_eq!(why.verdict.action.as_str(), "pass", "what no rule names goes to the stack");
 }

@@ -21,7 +21,8 @@ fn a_connection_through_the_stack_survives_everything_the_box_does() {
     wired!("a_connection_through_the_stack_survives_everything_the_box_does");
     let lab = Lab::create(&LabSpec::line()).expect("a lab");
     let (left, inside) = (lab.node("left").expect("left"), lab.node("box").expect("box"));
-    let listener = inside.run(|| TcpListener::bind("10.9.0.2:22")).expect("a thread").expect("port 22 of the box is free");
+    let listener =
+        inside.run(|| TcpListener::bind("10.9.0.2:22")).expect("a thread").expect("port 22 of the box is free");
     std::thread::spawn(move || {
         let (mut peer, _) = listener.accept().expect("a connection");
         let mut bytes = [0; 256];
@@ -39,7 +40,8 @@ fn a_connection_through_the_stack_survives_everything_the_box_does() {
     echoes(&mut connection, "attached");
     appliance.kill();
     echoes(&mut connection, "killed");
-    let mut appliance = Appliance::start(&lab, inside, &program("weir"), &config).expect("weir starts over what the killed one left");
+    let mut appliance =
+        Appliance::start(&lab, inside, &program("weir"), &config).expect("weir starts over what the killed one left");
     echoes(&mut connection, "replaced");
     assert!(appliance.stop());
     echoes(&mut connection, "detached");

@@ -10,8 +10,11 @@ use weir_tests::{program, wired};
 fn refusal(lab: &Lab, config: &str) -> String {
     let started = Appliance::start(lab, lab.node("box").expect("the box"), &program("weir"), config);
     let said = started.err().expect("it must refuse").to_string();
-    let folder = lab.folder().join("box");
-    assert!(!folder.join("control.sock").exists() || std::os::unix::net::UnixStream::connect(folder.join("control.sock")).is_err());
+    let folder = lab.folder();
+    assert!(
+        !folder.join("control.sock").exists()
+            || std::os::unix::net::UnixStream::connect(folder.join("control.sock")).is_err()
+    );
     let shown = lab.node("box").expect("the box").run(|| Command::new("ip").args(["link", "show"]).output());
     let shown = String::from_utf8_lossy(&shown.expect("a thread").expect("ip runs").stdout).into_owned();
     assert!(!shown.contains("xdp"), "nothing is attached after a refusal: {shown}");
@@ -27,7 +30,10 @@ fn each_obstacle_has_one_line_with_its_cure() {
         ("interfaces: []", ["no interface", "--interface"]),
         ("interfaces: [{name: eth0, queues: 64}]", ["64", "queues"]),
         ("interfaces: [{name: eth0}]\nmemory: {rx_ring: 1000}", ["1000", "power of two"]),
-        ("interfaces: [{name: eth0}]\nagents: [{id: 1, address: 10.9.0.1, mac: \"02:57:45:49:00:01\", interface: eth9}]", ["eth9", "interfaces"]),
+        (
+            "interfaces: [{name: eth0}]\nagents: [{id: 1, address: 10.9.0.1, mac: \"02:57:45:49:00:01\", interface: eth9}]",
+            ["eth9", "interfaces"],
+        ),
         ("interfaces: [{name: eth0}]\nrules: [{match: \"udp dport 70000\", action: drop}]", ["70000", "65535"]),
     ];
     for (config, expected) in cases {
@@ -42,7 +48,8 @@ fn each_obstacle_has_one_line_with_its_cure() {
 fn an_interface_that_is_down_is_named_with_the_command_that_sets_it_up() {
     wired!("an_interface_that_is_down_is_named_with_the_command_that_sets_it_up");
     let lab = Lab::create(&LabSpec::line()).expect("a lab");
-    let down = lab.node("box").expect("the box").run(|| Command::new("ip").args(["link", "set", "eth0", "down"]).status());
+    let down =
+        lab.node("box").expect("the box").run(|| Command::new("ip").args(["link", "set", "eth0", "down"]).status());
     assert!(down.expect("a thread").expect("ip runs").success());
     let said = refusal(&lab, "interfaces: [{name: eth0}]");
     assert!(said.contains("ip link set eth0 up"), "{said}");
@@ -53,7 +60,8 @@ fn a_second_weir_does_not_push_the_first_aside() {
     wired!("a_second_weir_does_not_push_the_first_aside");
     let lab = Lab::create(&LabSpec::line()).expect("a lab");
     let inside = lab.node("box").expect("the box");
-    let first = Appliance::start(&lab, inside, &program("weir"), "interfaces: [{name: eth0}]").expect("the first starts");
+    let first =
+        Appliance::start(&lab, inside, &program("weir"), "interfaces: [{name: eth0}]").expect("the first starts");
     let second = Appliance::start(&lab, inside, &program("weir"), "interfaces: [{name: eth0}]");
     let said = second.err().expect("the second refuses").to_string();
     assert!(said.contains("another weir answers"), "{said}");

@@ -55,19 +55,25 @@ fn a_worker_killed_again_and_again_loses_only_what_was_on_its_ring() {
     let background = Background::start(&rig, BATCH, 20_000.0);
     let mut last = 0;
     for _ in 0..scaled(12, 1_000) {
-        let status = rig.appliance.wait_until("a new worker runs", DEADLINE, |status| worker(status).is_some_and(|(pid, _)| pid != last));
+        let status = rig
+            .appliance
+            .wait_until("a new worker runs", DEADLINE, |status| worker(status).is_some_and(|(pid, _)| pid != last));
         let (pid, _) = worker(&status.expect("a new worker")).expect("a running worker");
         last = pid;
         kill(pid);
     }
-    rig.appliance.wait_until("the last worker runs", DEADLINE, |status| worker(status).is_some_and(|(pid, _)| pid != last)).expect("a worker");
+    rig.appliance
+        .wait_until("the last worker runs", DEADLINE, |status| worker(status).is_some_and(|(pid, _)| pid != last))
+        .expect("a worker");
     let sent = background.finish();
     let after = rig.counters_after(&before, sent);
     assert_eq!(after.received - before.received, sent);
     assert!(after.is_balanced(), "{after:?}");
     // Once the ring is empty every delivered frame was taken, exactly once: what died with a worker is among the drops.
-    let settled = |status: &Status| status.counters.per_taker.get("streaming").copied().unwrap_or(0) == status.counters.delivered;
-    let status = rig.appliance.wait_until("taken = delivered", DEADLINE, settled).expect("every delivered frame is taken once");
+    let settled =
+        |status: &Status| status.counters.per_taker.get("streaming").copied().unwrap_or(0) == status.counters.delivered;
+    let status =
+        rig.appliance.wait_until("taken = delivered", DEADLINE, settled).expect("every delivered frame is taken once");
     assert!(status.counters.is_balanced());
 }
 
@@ -83,7 +89,8 @@ fn base_forwarding_does_not_notice_that_the_dataplane_dies() {
         kill(dataplane);
         rig.appliance
             .wait_until("a new dataplane", DEADLINE, |status| {
-                worker(status).is_some() && status.processes.iter().any(|process| process.name == "dataplane" && process.pid != dataplane)
+                worker(status).is_some()
+                    && status.processes.iter().any(|process| process.name == "dataplane" && process.pid != dataplane)
             })
             .expect("a new dataplane and worker");
     }
@@ -125,13 +132,15 @@ fn a_stopped_worker_costs_its_own_class_and_nothing_else() {
 fn stopping_returns_traffic_to_the_stack_and_leaves_nothing() {
     wired!("stopping_returns_traffic_to_the_stack_and_leaves_nothing");
     let mut rig = Rig::new(RULES);
-    let (socket, folder) = (rig.appliance.socket().to_owned(), rig.appliance.socket().parent().expect("a folder").to_owned());
+    let (socket, folder) =
+        (rig.appliance.socket().to_owned(), rig.appliance.socket().parent().expect("a folder").to_owned());
     let start = Instant::now();
     assert!(rig.appliance.stop(), "it ends by itself with code 0");
     assert!(start.elapsed() < Duration::from_secs(10));
     assert!(!socket.exists() && !folder.join("attach.sock").exists(), "its sockets are gone");
     let box_node = rig.lab.node("box").expect("the box");
-    let shown = box_node.run(|| std::process::Command::new("ip").args(["link", "show", "eth0"]).output()).expect("a thread");
+    let shown =
+        box_node.run(|| std::process::Command::new("ip").args(["link", "show", "eth0"]).output()).expect("a thread");
     let shown = String::from_utf8_lossy(&shown.expect("ip runs").stdout).into_owned();
     assert!(!shown.contains("xdp"), "no program is attached any more: {shown}");
 }

@@ -26,6 +26,9 @@ pub enum Failure {
     /// Value, cause and cure.
     #[error(transparent)]
     Problem(#[from] Problem),
+    /// One line of another room that names value, cause and cure itself.
+    #[error("{0}")]
+    Line(String),
     /// What was to be printed could not be. A reader that went away is no failure: see [`finish`].
     #[error("standard output: {0}; check where it goes")]
     Output(#[from] io::Error),

@@ -36,9 +36,9 @@ impl Appliance {
     /// # Errors
     /// The program ends or is not ready in time; its messages are part of the error.
     pub fn start(lab: &Lab, node: &Node, program: &Path, config: &str) -> Result<Self, LabError> {
-        let folder = lab.folder().join(node.name());
+        // The folder's name is the lab's tag, so what the appliance pins under that name is swept with the lab.
+        let folder = lab.folder();
         let system = |what: &str, source| LabError::system(what, source, "check the lab's folder");
-        std::fs::create_dir_all(&folder).map_err(|source| system("making the appliance's folder", source))?;
         let (file, socket, log) = (folder.join("weir.yaml"), folder.join("control.sock"), folder.join("weir.log"));
         let config = format!("{config}\ncontrol: {{socket: {}}}\n", socket.display());
         std::fs::write(&file, config).map_err(|source| system("writing the configuration", source))?;

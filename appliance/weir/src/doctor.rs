@@ -40,11 +40,11 @@ fn cores() -> Check {
 }
 
 fn interface(name: &str) -> Check {
-    match net::interface(name) {
+    match net::link(name) {
         Ok(link) => Check {
             name: name.to_owned(),
             state: if link.up { CheckState::Good } else { CheckState::Bad },
-            found: format!("driver {}, {} queues, MTU {}", link.driver, link.queues, link.mtu),
+            found: format!("driver {}, {} queues, MTU {}", link.driver, link.rx_queues, link.mtu),
             because: None,
             cure: (!link.up).then(|| format!("set it up: ip link set {name} up")),
         },

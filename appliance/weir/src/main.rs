@@ -22,14 +22,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use weir_appliance_console::agent::AgentArgs;
+use weir_appliance_console::agent::AgentCommand;
 use weir_appliance_console::answer::{Exit, Failure, Outcome, finish};
 use weir_appliance_console::demo::DemoArgs;
 use weir_appliance_console::doctor::DoctorArgs;
+use weir_appliance_console::line;
 use weir_appliance_console::load::LoadCommand;
 use weir_appliance_console::replay::ReplayArgs;
 use weir_appliance_console::status::StatusArgs;
-use weir_appliance_console::steer::SteerArgs;
+use weir_appliance_console::steer::SteerCommand;
 use weir_appliance_console::top::TopArgs;
 use weir_appliance_console::why::WhyArgs;
 use weir_appliance_control::config::Config;
@@ -56,8 +57,12 @@ enum Command {
     Status(StatusArgs),
     Top(TopArgs),
     Doctor(DoctorArgs),
-    Steer(SteerArgs),
-    Agent(AgentArgs),
+    /// Rules: who gets which frames.
+    #[command(subcommand)]
+    Steer(SteerCommand),
+    /// Agents: where base messages go.
+    #[command(subcommand)]
+    Agent(AgentCommand),
     Why(WhyArgs),
     Replay(ReplayArgs),
     /// Load tools.
@@ -108,15 +113,14 @@ struct ProcessArgs {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+    let mut out = std::io::stdout().lock();
+    let outcome = match line::parse::<Cli>(std::env::args_os(), &mut out) {
+        Ok(cli) => {
+            log_to_stderr();
+            run(cli.command, &mut out)
         }
+        Err(outcome) => outcome,
     };
-    log_to_stderr();
-    let outcome = run(cli.command, &mut std::io::stdout().lock());
     finish(&outcome, &mut std::io::stderr())
 }
 
@@ -158,7 +162,7 @@ fn done((): ()) -> Exit {
 fn failure(error: anyhow::Error) -> Failure {
     match error.downcast::<Problem>() {
         Ok(problem) => problem.into(),
-        Err(error) => Failure::Other(format!("{error:#}")),
+        Err(error) => Failure::Line(format!("{error:#}")),
     }
 }
 

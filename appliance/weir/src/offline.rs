@@ -37,7 +37,7 @@ fn judge(path: &Path, config: Option<&Path>) -> Result<Vec<WhyFrame>> {
         let explanation = Explanation::of(&tables, met.bytes, met.length as usize);
         let rule = explanation.rule().and_then(|index| config.rules().get(usize::from(index))).map(|rule| rule.name.to_string());
         let verdict = why::verdict(&explanation, rule, |class| kernel_classes.takers(class).names());
-        frames.push(why::frame(met.number, met.bytes, met.length, &explanation.decoded, verdict));
+        frames.push(why::frame(met.number, met.bytes, met.length, &explanation, verdict));
         Ok(())
     })?;
     Ok(frames)

@@ -16,7 +16,7 @@ pub struct Place {
 }
 
 /// The bpf file system, as systemd and every distribution mount it.
-const BPF_FS: &str = "/sys/fs/bpf";
+pub const BPF_FS: &str = "/sys/fs/bpf";
 
 impl Place {
     /// The paths that belong to the control socket `control`. Two sockets in different folders make two instances.

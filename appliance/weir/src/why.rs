@@ -2,10 +2,8 @@
 
 use std::net::IpAddr;
 
-use weir_appliance_control::config::RuleAction;
 use weir_appliance_control::matching::Protocol;
 use weir_appliance_control::message::{FlowTuple, Fragment, Inner, Ip, MessageFields, MessageKind, Ports, Tunnel, Verdict, WhyFrame};
-use weir_ebpf_abi::action::Action;
 use weir_ebpf_abi::batch::BatchHeader;
 use weir_ebpf_abi::decode::{self, Decoded, Layers};
 use weir_ebpf_abi::explain::Explanation;
@@ -13,21 +11,10 @@ use weir_ebpf_abi::message::{self, MultimodalHeader};
 use weir_ebpf_abi::reason::Reason;
 use zerocopy::FromBytes;
 
-/// What the classifier does, in the configuration's word.
-#[must_use]
-pub fn action(action: Action) -> RuleAction {
-    match action {
-        Action::Pass => RuleAction::Pass,
-        Action::Drop => RuleAction::Drop,
-        Action::Forward => RuleAction::Forward,
-        Action::Deliver => RuleAction::Deliver,
-        Action::Mirror => RuleAction::Mirror,
-    }
-}
-
 /// Describes frame number `number` of a capture.
 #[must_use]
-pub fn frame(number: u64, bytes: &[u8], length: u32, decoded: &Decoded, verdict: Verdict) -> WhyFrame {
+pub fn frame(number: u64, bytes: &[u8], length: u32, explanation: &Explanation, verdict: Verdict) -> WhyFrame {
+    let decoded = &explanation.decoded;
     let has_ethertype = bytes.len() >= 14;
     WhyFrame {
         frame: number,
@@ -37,7 +24,7 @@ pub fn frame(number: u64, bytes: &[u8], length: u32, decoded: &Decoded, verdict:
         ip: ip(&decoded.outer),
         ports: ports(&decoded.outer),
         tunnel: tunnel(decoded.tunnel()),
-        inner: decoded.inner().map(|layers| Inner {
+        inner: explanation.inner().map(|layers| Inner {
             ethertype: ethertype(layers),
             vlans: layers.vlan_ids().to_vec(),
             ip: ip(layers),
@@ -108,7 +95,7 @@ pub fn verdict(explanation: &Explanation, rule: Option<String>, takers: impl Fn(
     let taken = explanation.action();
     let reason = Some(explanation.reason()).filter(|reason| *reason != Reason::None);
     Verdict {
-        action: action(taken),
+        action: taken.into(),
         takers: if taken.takes_a_ring() { takers(explanation.class) } else { Vec::new() },
         rule,
         bucket: Some(explanation.bucket),

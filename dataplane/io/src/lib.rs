@@ -13,9 +13,11 @@
 //! | [`memory`] | hugepages and memory in use |
 //! | [`net`] | interfaces and network namespaces |
 //! | [`probe`] | what this host can do, and the cure where it cannot |
+//! | [`bpffs`] | the BPF file system that pins live in |
 //! | [`clock`] | clocks in nanoseconds |
 #![allow(unsafe_code)]
 
+pub mod bpffs;
 pub mod clock;
 pub mod cpu;
 pub mod error;

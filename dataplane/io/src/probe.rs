@@ -187,13 +187,11 @@ pub fn io_uring() -> Probe {
 
 /// The file system in which the classifier is pinned, so that forwarding survives the processes.
 pub fn bpf_file_system() -> Probe {
-    /// `BPF_FS_MAGIC` (include/uapi/linux/magic.h).
-    const MAGIC: i64 = 0xcafe_4a11;
     let path = "/sys/fs/bpf";
-    let (state, detail) = match rustix::fs::statfs(path) {
-        Ok(found) if found.f_type == MAGIC => (State::Ok, format!("{path} is mounted")),
-        Ok(_) => (State::Degraded, format!("{path} is not a BPF file system")),
-        Err(cause) => (State::Degraded, format!("{path}: {}", describe(cause))),
+    let (state, detail) = if crate::bpffs::is_mounted(std::path::Path::new(path)) {
+        (State::Ok, format!("{path} is mounted"))
+    } else {
+        (State::Degraded, format!("{path} is not a BPF file system; `weir up` mounts it"))
     };
     Probe::new("bpffs", state, detail, "mount -t bpf bpf /sys/fs/bpf")
 }

@@ -84,6 +84,12 @@ impl Epoll {
     }
 }
 
+// SAFETY: what is not Send in an epoll event is the pointer a token may be; this type only makes and reads tokens as
+// numbers, so no thread ever follows one. Worst case of another use of `events`: a pointer of another thread, unread.
+unsafe impl Send for Epoll {}
+// SAFETY: as above; through a shared reference only the descriptor is used.
+unsafe impl Sync for Epoll {}
+
 impl AsFd for Epoll {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -229,6 +235,22 @@ impl PidFd {
     /// `ESRCH` when it has ended, `EPERM` when it is not ours.
     pub fn terminate(&self) -> Result<()> {
         self.send(Signal::TERM)
+    }
+
+    /// Stops the process where it stands (`SIGSTOP`).
+    ///
+    /// # Errors
+    /// `ESRCH` when it has ended, `EPERM` when it is not ours.
+    pub fn stop(&self) -> Result<()> {
+        self.send(Signal::STOP)
+    }
+
+    /// Lets a stopped process go on (`SIGCONT`).
+    ///
+    /// # Errors
+    /// `ESRCH` when it has ended, `EPERM` when it is not ours.
+    pub fn resume(&self) -> Result<()> {
+        self.send(Signal::CONT)
     }
 
     fn send(&self, signal: Signal) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Where maps and links are pinned, so that forwarding goes on while user space is down.
 //!
-//! `ROOT/v1/MAP` for maps, `ROOT/INTERFACE.native` or `ROOT/INTERFACE.generic` for links.
+//! `ROOT/v1/MAP` for maps, `ROOT/INTERFACE:native` or `ROOT/INTERFACE:generic` for links.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,8 @@ pub(crate) fn maps(root: &Path) -> PathBuf {
 
 /// Place of an interface's link.
 pub(crate) fn link(root: &Path, interface: &str, mode: AttachMode) -> PathBuf {
-    root.join(format!("{interface}.{}", mode.name()))
+    // A name in the BPF file system has no dot, and an interface has no colon.
+    root.join(format!("{}:{}", interface.replace('.', "::"), mode.name()))
 }
 
 /// Makes the folders.

@@ -45,6 +45,30 @@ impl XdpSender {
         Ok(Self { tx, primary, umem, free, waiting: false })
     }
 
+    /// Most bytes of a frame.
+    pub const LONGEST: usize = FRAME_SIZE as usize;
+
+    /// Puts one frame of any content on the ring, to leave with the next flush; false when the ring is full for now.
+    ///
+    /// # Errors
+    /// The frame is longer than [`XdpSender::LONGEST`].
+    pub fn send_bytes(&mut self, frame: &[u8]) -> Result<bool, LabError> {
+        self.complete();
+        let Some(address) = self.free.pop() else { return Ok(false) };
+        let length = frame.len() as u32; // at most LONGEST, asked next
+        if frame.len() > Self::LONGEST || !self.umem.write(address, frame) {
+            self.free.push(address);
+            return Err(LabError::spec("a frame's length", frame.len(), "give at most 4096 bytes"));
+        }
+        if self.tx.push(Descriptor { address, length, options: 0 }).is_err() {
+            self.free.push(address);
+            return Ok(false);
+        }
+        self.tx.publish();
+        self.waiting = true;
+        Ok(true)
+    }
+
     /// Takes back frames that were sent.
     fn complete(&mut self) {
         while let Some(address) = self.primary.completion.pop() {

@@ -4,10 +4,12 @@
 //! |---|---|---|
 //! | [`live`] | XDP live frames, made in the kernel | the highest rates into a veth pair; needs an XDP program on the peer |
 //! | [`afxdp`] | an AF_XDP transmit ring | paced frames of any content |
+//! | [`capture`] | an AF_XDP transmit ring | real frames, again and again |
 //! | [`udp`] | UDP sockets | what an application would do, every cost of the stack included |
 //! | [`ring`] | a lane ring in memory | no privilege and no wire: what the user-space half can do |
 
 pub mod afxdp;
+pub mod capture;
 pub mod live;
 pub mod ring;
 pub mod udp;

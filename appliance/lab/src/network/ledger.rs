@@ -11,7 +11,7 @@ use crate::error::LabError;
 /// Where ledgers and the labs' own files are.
 const ROOT: &str = "/run/weir-lab";
 const NAMESPACES: &str = "/run/netns";
-const PINS: &str = "/sys/fs/bpf";
+const PINS: &str = "/sys/fs/bpf/weir";
 const HUGEPAGES: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
 /// File in a lab's folder with the number of hugepages it reserved.
 const RESERVED: &str = "hugepages";
@@ -27,6 +27,14 @@ pub struct Swept {
     pub folders: Vec<PathBuf>,
     /// Hugepages given back.
     pub hugepages: u64,
+}
+
+impl Swept {
+    /// Whether anything was left.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        *self != Self::default()
+    }
 }
 
 /// A lab's folder and what stands in it.

@@ -47,7 +47,7 @@ impl Tag {
 
     /// Folder for pins.
     pub(super) fn pin_root(&self) -> PathBuf {
-        PathBuf::from("/sys/fs/bpf").join(self.to_string())
+        PathBuf::from("/sys/fs/bpf/weir").join(self.to_string())
     }
 }
 

@@ -136,7 +136,7 @@ fn rules(dataplane: &Dataplane) -> Result<Vec<RuleStatus>, Problem> {
 
 fn agents(dataplane: &Dataplane) -> Vec<AgentStatus> {
     let config = lock(&dataplane.config);
-    let reachable = |agent: &AgentSpec| weir_dataplane_io::net::interface(agent.interface.as_str()).is_ok_and(|link| link.up);
+    let reachable = |agent: &AgentSpec| weir_dataplane_io::net::link(agent.interface.as_str()).is_ok_and(|link| link.up);
     config.agents().iter().map(|agent| AgentStatus { agent: agent.clone(), reachable: reachable(agent) }).collect()
 }
 

@@ -24,7 +24,7 @@ pub fn frame(dataplane: &Dataplane, bytes: &[u8]) -> Result<WhyFrame, Problem> {
     }
     let explanation = lock(&dataplane.classifier).explain(bytes).map_err(internal)?;
     let verdict = verdict(dataplane, &explanation);
-    Ok(why::frame(1, bytes, bytes.len() as u32, &explanation.decoded, verdict))
+    Ok(why::frame(1, bytes, bytes.len() as u32, &explanation, verdict))
 }
 
 /// What was decided, with the names that the configuration gives.

@@ -15,6 +15,7 @@ pub mod steering;
 mod takers;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -26,6 +27,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use weir_appliance_control::class::classes;
 use weir_appliance_control::config::{Config, CoreSet, WaitMode};
 use weir_appliance_control::store;
+use weir_dataplane_io::bpffs;
 use weir_dataplane_io::cpu::{self, CorePlan, CoreWish, Pick};
 use weir_dataplane_io::fds::Listener;
 use weir_dataplane_io::umem::Umem;
@@ -37,7 +39,7 @@ use weir_dataplane_pool::pool::{Pool, Request};
 use weir_dataplane_pool::queue::{Queue, Shares};
 use weir_ebpf_loader::Classifier;
 
-use crate::place::Place;
+use crate::place::{BPF_FS, Place};
 use crate::supervise::READY_LINE;
 use board::Board;
 use classes::KernelClasses;
@@ -89,6 +91,8 @@ pub struct Dataplane {
     requests: Sender<Request>,
     stopping: AtomicBool,
     cpu: Mutex<status::CpuMeter>,
+    /// This process mounted the BPF file system.
+    mounted: bool,
 }
 
 /// Locks what no panic leaves half changed.
@@ -109,7 +113,14 @@ pub fn run(place: Place, restarts: u32) -> Result<()> {
     let config = store::load(&place.config)?;
     let control = control::listen(&place)?;
     let attach = Listener::bind(&place.attach)?;
-    let (dataplane, pool, hostile) = make(place, config, restarts)?;
+    let fresh = !place.pins.exists();
+    let pins = place.pins.clone();
+    let (dataplane, pool, hostile) = make(place, config, restarts).inspect_err(|_| {
+        // Pins that were there before belong to a classifier that still forwards; those of this try go with it.
+        if fresh {
+            let _ = weir_ebpf_loader::remove_pins(&pins);
+        }
+    })?;
     let dataplane = Arc::new(dataplane);
     let (shared, epoll) = (Arc::clone(&dataplane), pool.1);
     let mover = std::thread::Builder::new().name("pool".into()).spawn(move || move_frames(&shared, pool.0, epoll))?;
@@ -160,6 +171,7 @@ fn make(place: Place, config: Config, restarts: u32) -> Result<Made> {
     let kernel_classes = KernelClasses::of(&classes(&config), ports.len())?;
     let steering = steering::steering(&config, &kernel_classes, &ports).map_err(|problem| anyhow!("{problem}"))?;
     let cores = core_plan(&config);
+    let mounted = bpffs::ensure(Path::new(BPF_FS))?;
     let mut classifier = Classifier::load(weir_ebpf_loader::LoadOptions { pin_root: Some(place.pins.clone()) })?;
     let bound = setup::bind(&config, &mut ports, &kernel_classes)?;
     control::install(&mut classifier, &steering, &kernel_classes, &ports)?;
@@ -191,6 +203,7 @@ fn make(place: Place, config: Config, restarts: u32) -> Result<Made> {
         requests,
         stopping: AtomicBool::new(false),
         cpu: Mutex::default(),
+        mounted,
     };
     Ok((dataplane, (pool, epoll), hostile))
 }
@@ -286,6 +299,9 @@ impl Dataplane {
         }
         if let Err(error) = classifier.unpin() {
             tracing::error!("{}: pins are left behind: {error}", self.place.pins.display());
+        }
+        if self.mounted {
+            bpffs::release(Path::new(BPF_FS));
         }
         self.ask(Request::Stop);
         let _ = std::fs::remove_file(&self.place.control);

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use weir_appliance_control::config::{Config, HugePages, InterfaceSpec, ModeWish, Queues};
-use weir_dataplane_io::net::{self, Interface};
+use weir_dataplane_io::net::{self, Link};
 use weir_dataplane_io::umem::{self, Umem, UmemOptions};
-use weir_dataplane_io::xdp::{self, BindWish, Primary, Sizes, Socket};
+use weir_dataplane_io::xdp::{self, BindWish, Primary, Sizes};
 use weir_dataplane_pool::budget::{QueueBudget, QueueShape, queue_budget};
 use weir_dataplane_pool::class::ClassRing;
 use weir_dataplane_pool::gauges::RingGauges;
 use weir_dataplane_pool::queue::{Outlet, Queue, QueueClass, Shares};
 use weir_ebpf_abi::layout::MAX_QUEUES;
+use weir_ebpf_loader::{AttachWish, Attached, Classifier};
 
 use super::Ring;
 use super::classes::KernelClasses;
@@ -30,13 +31,20 @@ pub struct Port {
     /// What the configuration says.
     pub spec: InterfaceSpec,
     /// What the kernel says.
-    pub link: Interface,
+    pub link: Link,
     /// Queues in use.
     pub queues: u32,
     /// Position of its first queue among all queues.
     pub first_queue: u32,
     /// What AF_XDP got, and why.
     pub bound: Option<(xdp::BindMode, String)>,
+}
+
+impl Port {
+    /// Whether a frame can be longer than what one chunk holds, and so come in several descriptors.
+    fn needs_pieces(&self, frame_size: u32) -> bool {
+        self.link.mtu + LINK_HEADER > frame_size - HEADROOM
+    }
 }
 
 /// Looks at the interfaces of the configuration.
@@ -50,14 +58,14 @@ pub fn ports(config: &Config) -> Result<Vec<Port>> {
         bail!("no interface is configured; name one: weir up --interface NAME, or `interfaces:` in the configuration");
     }
     for spec in config.interfaces() {
-        let link = net::interface(spec.name.as_str())?;
+        let link = net::link(spec.name.as_str())?;
         if !link.up {
             bail!("{}: the interface is down; set it up: ip link set {} up", spec.name, spec.name);
         }
         let queues = match spec.queues {
-            Queues::All => link.queues,
-            Queues::First(count) if count <= link.queues => count,
-            Queues::First(count) => bail!("{}: {count} queues are configured, the interface has {}; lower `queues`", spec.name, link.queues),
+            Queues::All => link.rx_queues,
+            Queues::First(count) if count <= link.rx_queues => count,
+            Queues::First(count) => bail!("{}: {count} queues are configured, the interface has {}; lower `queues`", spec.name, link.rx_queues),
         };
         ports.push(Port { spec: spec.clone(), link, queues, first_queue, bound: None });
         first_queue += queues;
@@ -95,8 +103,8 @@ pub fn bind(config: &Config, ports: &mut [Port], classes: &KernelClasses) -> Res
     let budget = queue_budget(shape)?;
     let queue_count: u32 = ports.iter().map(|port| port.queues).sum();
     let frames = budget.frames.checked_mul(queue_count).context("more frames than 2^32; use fewer queues or smaller rings")?;
-    let node = ports.first().and_then(|port| port.link.node);
-    let umem = Umem::create_with(UmemOptions { frames, frame_size: memory.frame_size, pages: pages(memory.hugepages), node })?;
+    let node = ports.first().and_then(|port| port.link.numa_node);
+    let umem = Umem::create_with(UmemOptions { frames, frame_size: memory.frame_size, hugepages: pages(memory.hugepages), node })?;
     let shares = Shares { frames_per_queue: budget.frames, frame_shift: memory.frame_size.trailing_zeros() };
     let mut bound = Bound { umem, shares, queues: Vec::new(), rings: Vec::new() };
     for index in 0..ports.len() {
@@ -126,8 +134,7 @@ fn bind_queue(
     shape: QueueShape,
     classes: &KernelClasses,
 ) -> Result<(Primary, Vec<xdp::ClassSocket>)> {
-    // A frame that is longer than what one chunk holds comes in several descriptors.
-    let frags = port.link.mtu + LINK_HEADER > memory.frame_size - HEADROOM;
+    let frags = port.needs_pieces(memory.frame_size);
     let wish = if port.spec.mode == ModeWish::Generic { BindWish::Copy } else { BindWish::ZeroCopyElseCopy };
     let sizes = Sizes { fill: budget.fill, completion: budget.completion, rx: memory.rx_ring, tx: shape.tx_ring };
     let place = xdp::Queue { interface: port.link.index, queue };
@@ -152,10 +159,11 @@ fn take_in(
     let outlet = tx.map(|ring| Outlet { ring, socket: Arc::clone(&socket), waiting: false });
     let first = rx.map(|rx| (rx, Arc::clone(&socket)));
     let rings = first.into_iter().chain(further.into_iter().map(|class| (class.rx, Arc::new(class.socket))));
+    let pieces = ports.get(port).is_some_and(|port| port.needs_pieces(bound.umem.frame_size()));
     let mut queue_classes = Vec::new();
     for (class, (rx, socket)) in classes.iter().zip(rings) {
         let gauges = Arc::new(RingGauges::default());
-        let ring = ClassRing::new(class.number, rx, class.egress.is_some(), Arc::clone(&gauges));
+        let ring = ClassRing::new(class.number, rx, class.egress.is_some(), pieces, Arc::clone(&gauges));
         // An interface sends from its first queue.
         let outlet = class.egress.and_then(|egress| ports.get(egress)).map(|port| port.first_queue as usize);
         queue_classes.push(QueueClass { ring, outlet });
@@ -168,10 +176,26 @@ fn take_in(
 ///
 /// # Errors
 /// When the kernel refuses, which it does for a socket of another queue.
-pub fn connect(classifier: &weir_ebpf_loader::Classifier, ports: &[Port], rings: &[Ring]) -> Result<()> {
+pub fn connect(classifier: &Classifier, ports: &[Port], rings: &[Ring]) -> Result<()> {
     for ring in rings {
         let Some(port) = ports.get(ring.port) else { continue };
         classifier.set_socket(port.first_queue + ring.queue, ring.class, ring.socket.as_fd())?;
     }
     Ok(())
+}
+
+/// Attaches the classifier to every interface, each with its place in the socket table.
+///
+/// # Errors
+/// When an interface does not take the program in the mode that is asked for.
+pub fn attach(classifier: &mut Classifier, ports: &[Port]) -> Result<Vec<Attached>> {
+    let attach = |port: &Port| {
+        let wish = match port.spec.mode {
+            ModeWish::Best => AttachWish::Best,
+            ModeWish::Native => AttachWish::Native,
+            ModeWish::Generic => AttachWish::Generic,
+        };
+        Ok(classifier.attach_at(port.spec.name.as_str(), wish, port.first_queue)?)
+    };
+    ports.iter().map(attach).collect()
 }

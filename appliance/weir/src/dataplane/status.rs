@@ -68,7 +68,7 @@ fn interface(port: &Port, attached: &weir_ebpf_loader::Attached) -> InterfaceSta
         (AttachMode::Native, Some((BindMode::Copy, why))) => (InterfaceMode::NativeCopy, why.clone()),
         (AttachMode::Native, None) => (InterfaceMode::NativeCopy, "no queue is in use".to_owned()),
     };
-    let now = net::interface(port.spec.name.as_str()).ok();
+    let now = net::link(port.spec.name.as_str()).ok();
     let name = port.spec.name.to_string();
     InterfaceStatus { name, mode, why, queues: port.queues, up: Some(now.as_ref().is_some_and(|link| link.up)), mtu: Some(port.link.mtu) }
 }
@@ -161,7 +161,8 @@ fn feature(dataplane: &Dataplane, takers: &[Taker], name: FeatureName) -> Featur
         Some(TakerState::Starting) => ProcessState::Starting,
         None => ProcessState::BackingOff,
     };
-    let behind = dataplane.rings_of(name.as_str()).unwrap_or_default().iter().map(|ring| {
+    let taken = dataplane.rings_of(name.as_str()).unwrap_or_default();
+    let behind = taken.iter().map(|ring| {
         let figures = ring.gauges.read();
         figures.produced.saturating_sub(figures.recycled)
     });

@@ -1,15 +1,12 @@
 //! From the configuration to what the classifier is given: rules with class numbers, buckets, agents with their way out.
 
-use std::net::IpAddr;
-
 use weir_appliance_control::class::takers;
-use weir_appliance_control::config::{AgentSpec, Config, FlagSpec, RuleAction, RuleSpec};
-use weir_appliance_control::matching::{IpPrefix, MatchExpression, Range};
+use weir_appliance_control::config::{AgentSpec, Config, FlagSpec, RuleSpec};
 use weir_appliance_control::problem::Problem;
+use weir_appliance_control::tables;
 use weir_appliance_control::taker::TakerSet;
-use weir_ebpf_abi::action::Action;
 use weir_ebpf_abi::agents::Agent;
-use weir_ebpf_abi::rules::{Match, Prefix, Rule};
+use weir_ebpf_abi::rules::Rule;
 
 use super::classes::KernelClasses;
 use super::setup::Port;
@@ -55,44 +52,7 @@ fn class(set: TakerSet, classes: &KernelClasses) -> Result<u8, Problem> {
 
 fn rule(spec: &RuleSpec, classes: &KernelClasses) -> Result<Rule, Problem> {
     let class = takers(spec).map_or(Ok(0), |set| class(set, classes))?;
-    let action = match spec.action {
-        RuleAction::Pass => Action::Pass,
-        RuleAction::Drop => Action::Drop,
-        RuleAction::Forward => Action::Forward,
-        RuleAction::Deliver => Action::Deliver,
-        RuleAction::Mirror => Action::Mirror,
-    };
-    Ok(Rule { matches: matches(&spec.matches), action, class, share: spec.share.basis_points() })
-}
-
-fn matches(text: &MatchExpression) -> Match {
-    Match {
-        source: text.source.map(prefix),
-        destination: text.destination.map(prefix),
-        source_port: text.source_port.map(Range::ends),
-        destination_port: text.destination_port.map(Range::ends),
-        protocol: text.protocol.map(|protocol| protocol.0),
-        vlan: text.vlan.map(Range::ends),
-        message_type: text.message_type.map(Range::ends),
-        modality: text.modality.map(|set| set.bits()),
-    }
-}
-
-fn prefix(prefix: IpPrefix) -> Prefix {
-    let (address, version) = octets(prefix.address());
-    Prefix { address, length: prefix.length(), version }
-}
-
-/// An address as the classifier keeps it: IPv4 in the first four bytes.
-fn octets(address: IpAddr) -> ([u8; 16], u8) {
-    match address {
-        IpAddr::V4(v4) => {
-            let mut octets = [0; 16];
-            octets[..4].copy_from_slice(&v4.octets());
-            (octets, 4)
-        }
-        IpAddr::V6(v6) => (v6.octets(), 6),
-    }
+    Ok(Rule { matches: spec.matches.into(), action: spec.action.into(), class, share: spec.share.basis_points() })
 }
 
 fn agent(spec: &AgentSpec, ports: &[Port]) -> Result<Agent, Problem> {
@@ -101,15 +61,18 @@ fn agent(spec: &AgentSpec, ports: &[Port]) -> Result<Agent, Problem> {
         let cause = format!("agent {} is behind an interface that weir does not run on", spec.id);
         Problem::new(spec.interface.as_str(), cause, "add the interface under `interfaces:` and restart, or name one that is there")
     })?;
-    let (address, version) = octets(spec.address);
-    Ok(Agent {
-        id: spec.id.0,
-        ifindex: port.link.index,
-        address,
-        mac: spec.mac.octets(),
-        source_mac: port.link.mac.0,
-        version,
-        egress,
-        ..Agent::default()
-    })
+    Ok(made(spec, egress, port.link.index, port.link.mac))
+}
+
+/// The agents of `config` with made-up interfaces, in the order in which the configuration names them: for who explains a
+/// capture on a host that may have none of them.
+pub fn offline_agents(config: &Config) -> Vec<Agent> {
+    let egress = |spec: &AgentSpec| config.interfaces().iter().position(|port| port.name == spec.interface).unwrap_or(0) as u8;
+    config.agents().iter().map(|spec| made(spec, egress(spec), u32::from(egress(spec)) + 1, [0; 6])).collect()
+}
+
+fn made(spec: &AgentSpec, egress: u8, ifindex: u32, source_mac: [u8; 6]) -> Agent {
+    let (version, address) = tables::address(spec.address);
+    let (id, mac) = (spec.id.get(), spec.mac.octets());
+    Agent { id, ifindex, address, mac, source_mac, version, egress, ..Agent::default() }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use weir_appliance_console::demo::DemoArgs;
 use weir_appliance_control::message::{BenchReport, Better};
-use weir_appliance_lab::load::memory::{MemoryRig, MemorySpec};
+use weir_appliance_lab::load::{MemoryRig, MemorySpec};
 use weir_appliance_lab::load;
 use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
 use weir_dataplane_io::clock;

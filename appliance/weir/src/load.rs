@@ -1,0 +1,119 @@
+//! `weir load`: the load tools on the wired lab, or in memory where the rights for it are missing. Each says which.
+
+use std::io::Write;
+use std::time::Duration;
+
+use anyhow::Result;
+use weir_appliance_console::answer::Outcome;
+use weir_appliance_console::load::{self as shown, LatencyArgs, LoadCommand, StreamArgs};
+use weir_appliance_control::message::{BenchReport, BenchRow, Better};
+use weir_appliance_lab::load::{MemoryRig, MemorySpec};
+use weir_appliance_lab::load::{Flow, Labels, Meter, Outcome as Account, Plan, RingReceiver, run as drive};
+use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
+
+use crate::{failure, host};
+
+/// Bytes of Ethernet, IPv4, UDP and batch headers in front of the events of a frame.
+const BATCH_HEADERS: u32 = 14 + 20 + 8 + 48;
+/// Longest frame of the rigs: an MTU of 1500 and the Ethernet header.
+const FRAME_BYTES: u32 = 1514;
+/// Bytes of a probe's frame.
+const PROBE_BYTES: u32 = 128;
+/// First source number of probes, beyond every producer.
+const PROBES: u32 = 1_000_000;
+
+/// Runs a load tool and prints what it measured.
+pub fn run(command: &LoadCommand, out: &mut dyn Write) -> Outcome {
+    let report = match command {
+        LoadCommand::Stream(args) => stream(args),
+        LoadCommand::Latency(args) => latency(args),
+    };
+    shown::render(&report.map_err(failure)?, command.scale(), out)
+}
+
+/// What one frame carries, for events of this size: as many as fit, or one message where an event fills a frame.
+fn content(event_bytes: u32) -> Content {
+    let room = (FRAME_BYTES - BATCH_HEADERS) / event_bytes.next_multiple_of(8);
+    if room >= 2 {
+        Content::Batch { events: room, event_bytes: event_bytes.next_multiple_of(8) }
+    } else {
+        Content::Message { frame_bytes: event_bytes.clamp(70, FRAME_BYTES) }
+    }
+}
+
+fn events_per_frame(content: Content) -> f64 {
+    match content {
+        Content::Batch { events, .. } => f64::from(events),
+        Content::Message { .. } => 1.0,
+    }
+}
+
+fn stream(args: &StreamArgs) -> Result<BenchReport> {
+    let content = content(args.event_size_bytes);
+    let spec = TrafficSpec { producers: args.producers, ..TrafficSpec::pair(content) };
+    let mut traffic = Traffic::new(&spec)?;
+    let plan = Plan { scale: args.scale.scale, ..Plan::new(Duration::from_secs(args.duration)) };
+    let per_second = args.events_per_second as f64 / events_per_frame(content);
+    let account = in_memory(&plan, &mut [Flow { traffic: &mut traffic, per_second }], Meter::new())?;
+    let total = account.total();
+    let mut rows = rates(&account, args.events_per_second as f64 * args.scale.scale);
+    if args.verify_delivery {
+        rows.push(count("events or messages lost, by sequence number", total.lost).map(|row| row.bounded(0.0)));
+        rows.push(count("doubled", total.doubled).map(|row| row.bounded(0.0)));
+        rows.push(count("out of order", total.reordered).map(|row| row.bounded(0.0)));
+    }
+    Ok(report("stream_load_test", &account, rows))
+}
+
+fn latency(args: &LatencyArgs) -> Result<BenchReport> {
+    let background = TrafficSpec { producers: 4, ..TrafficSpec::pair(content(64)) };
+    let probes = TrafficSpec { first_source: PROBES, ..TrafficSpec::pair(Content::Message { frame_bytes: PROBE_BYTES }) };
+    let per_second = args.background_load as f64 / events_per_frame(background.content);
+    let (mut background, mut probes) = (Traffic::new(&background)?, Traffic::new(&probes)?);
+    let plan = Plan {
+        duration: Duration::from_secs(args.duration),
+        percentiles: args.percentiles.clone(),
+        scale: args.scale.scale,
+    };
+    let mut flows = [
+        Flow { traffic: &mut background, per_second },
+        Flow { traffic: &mut probes, per_second: args.probe_rate as f64 },
+    ];
+    let account = in_memory(&plan, &mut flows, Meter::of_probes(PROBES))?;
+    let mut rows = rates(&account, args.background_load as f64 * args.scale.scale);
+    for (percentile, ns) in &account.latency.percentiles {
+        rows.push(BenchRow::of_runs(format!("probe latency, p{percentile}"), "us", Better::Lower, &[*ns as f64 / 1000.0]));
+    }
+    rows.push(BenchRow::of_runs("probe latency, longest", "us", Better::Lower, &[account.latency.max_ns as f64 / 1000.0]));
+    Ok(report("stream_latency_test", &account, rows))
+}
+
+/// Sends over a ring in memory to a taker in a thread of its own.
+fn in_memory(plan: &Plan, flows: &mut [Flow<'_>], meter: Meter) -> Result<Account> {
+    let rig = MemoryRig::new(&MemorySpec::default())?;
+    let described = rig.describe();
+    let mut sender = rig.sender;
+    let mut receiver = RingReceiver::start(rig.taker, meter, None)?;
+    Ok(drive(Labels { rig: &described }, plan, &mut sender, flows, &mut receiver)?)
+}
+
+fn rates(account: &Account, asked: f64) -> Vec<Option<BenchRow>> {
+    let row = |case: &str, unit: &str, value: f64| BenchRow::of_runs(case, unit, Better::Higher, &[value]);
+    vec![
+        row("asked for", "events/s", asked),
+        row("offered when due", "frames", account.offered as f64),
+        row("sent", "frames", account.sent as f64),
+        row("received", "frames/s", account.received_per_second()),
+        row("received", "events/s", account.events_per_second()),
+        BenchRow::of_runs("generator behind its schedule at worst", "us", Better::Lower, &[account.behind_ns as f64 / 1000.0]),
+    ]
+}
+
+fn count(case: &str, value: u64) -> Option<BenchRow> {
+    BenchRow::of_runs(case, "count", Better::Lower, &[value as f64])
+}
+
+fn report(bench: &str, account: &Account, rows: Vec<Option<BenchRow>>) -> BenchReport {
+    let rig = format!("{}; generator: {}; receiver: {}", account.rig, account.generator, account.mode);
+    BenchReport { bench: bench.into(), rig, host: host::read(), rows: rows.into_iter().flatten().collect() }
+}
