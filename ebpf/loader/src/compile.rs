@@ -231,7 +231,7 @@ fn prefix(prefix: Option<Prefix>, version: u8) -> Option<Interval> {
     let bits = if version == 4 { 32 } else { 128 };
     let all = u128::MAX >> (128 - bits);
     let address = u128::from_be_bytes(prefix.address) >> (128 - bits);
-    let host = if prefix.length == 0 { all } else { all >> prefix.length };
+    let host = all.checked_shr(prefix.length.into()).unwrap_or(0);
     Some(Interval { first: address & !host, last: address | host })
 }
 

@@ -6,7 +6,7 @@ use weir_dataplane_source::capture::{LinkType, Reader};
 use weir_dataplane_source::ethernet::as_ethernet;
 
 /// One frame of a capture.
-pub struct Captured {
+pub(crate) struct Captured {
     /// From 1.
     pub number: u64,
     /// From the Ethernet header on, made up where the capture has another link layer.
@@ -18,7 +18,7 @@ pub struct Captured {
 }
 
 /// The capture files, or `None` with a printed reason.
-pub fn files(test: &str) -> Option<Vec<PathBuf>> {
+pub(crate) fn files(test: &str) -> Option<Vec<PathBuf>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/pcap");
     let Ok(entries) = std::fs::read_dir(&folder) else {
         println!("weir-skip: {test}: no captures at {}", folder.display());
@@ -35,7 +35,7 @@ pub fn files(test: &str) -> Option<Vec<PathBuf>> {
 }
 
 /// Gives every frame that can be presented as Ethernet; a file that cannot be read to its end gives what it can.
-pub fn for_each(path: &Path, mut each: impl FnMut(Captured)) {
+pub(crate) fn for_each(path: &Path, mut each: impl FnMut(Captured)) {
     let mut reader = match Reader::open(path) {
         Ok(reader) => reader,
         Err(error) => panic!("{}: {error}", path.display()),

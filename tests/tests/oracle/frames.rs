@@ -7,13 +7,13 @@ use zerocopy::IntoBytes;
 use crate::seed::Seed;
 
 /// Few addresses and ports, so that rules meet them.
-pub const NETS4: [u32; 4] = [0x0a09_0000, 0x0a09_0100, 0xc0a8_0000, 0xffff_ff00];
-pub const HIGHS6: [u64; 3] = [0x2001_0db8_0000_0001, 0xfd00_0000_0000_0000, u64::MAX];
-pub const PORTS: [u16; 10] = [53, 80, 443, 4789, 5004, 6081, 48_100, 48_101, 48_102, 65_535];
-pub const AGENTS: u32 = 24;
+pub(crate) const NETS4: [u32; 4] = [0x0a09_0000, 0x0a09_0100, 0xc0a8_0000, 0xffff_ff00];
+pub(crate) const HIGHS6: [u64; 3] = [0x2001_0db8_0000_0001, 0xfd00_0000_0000_0000, u64::MAX];
+pub(crate) const PORTS: [u16; 10] = [53, 80, 443, 4789, 5004, 6081, 48_100, 48_101, 48_102, 65_535];
+pub(crate) const AGENTS: u32 = 24;
 
 /// One frame of at least 14 bytes.
-pub fn frame(seed: &mut Seed) -> Vec<u8> {
+pub(crate) fn frame(seed: &mut Seed) -> Vec<u8> {
     let mut frame = ethernet(seed, 2);
     if seed.chance(12) {
         let keep = 14 + seed.below(frame.len().max(15) - 14);

@@ -17,14 +17,20 @@ use crate::setups::Setup;
 
 /// The loopback interface, from which a test-run seems to come.
 const LOOPBACK: u32 = 1;
+/// Bytes of a test-run's first buffer: 4096 - 256 - 320.
+const FIRST_BUFFER: usize = 3_520;
+/// The host's clock: any verdict that expires at second 1 has.
+const NOW_S: u32 = 1_000;
 
 /// Both sides, and what they have met.
-pub struct Judge {
+pub(crate) struct Judge {
     classifier: Classifier,
     host: HostTables,
     setup: Setup,
     agents: BTreeMap<u32, Agent>,
     socket: OwnedFd,
+    /// In the order in which they were stored: they stay in force when the rules change.
+    verdicts: Vec<FlowVerdict>,
     /// What the counters should say by now.
     expected: Counters,
     met: BTreeMap<String, u64>,
@@ -32,7 +38,7 @@ pub struct Judge {
 
 impl Judge {
     /// `None`, with a printed reason, where the kernel lets us load nothing.
-    pub fn new(test: &str) -> Option<Judge> {
+    pub(crate) fn new(test: &str) -> Option<Judge> {
         let classifier = match Classifier::load(LoadOptions::default()) {
             Ok(classifier) => classifier,
             Err(LoadError::Load { cause }) if !rustix::process::geteuid().is_root() => {
@@ -45,12 +51,13 @@ impl Judge {
         let socket = rustix::net::socket(family, rustix::net::SocketType::RAW, None).expect("an AF_XDP socket");
         let host = HostTables::new(&[], &[], &[]).expect("empty tables");
         let (agents, met, expected) = (BTreeMap::new(), BTreeMap::new(), Counters::default());
-        Some(Judge { classifier, host, setup: Setup::default(), agents, socket, expected, met })
+        let verdicts = Vec::new();
+        Some(Judge { classifier, host, setup: Setup::default(), agents, socket, verdicts, expected, met })
     }
 
     /// Puts a set-up in force on both sides. Egress slot 0 is where frames come from, slots 1 and 2 another way out,
     /// and slot 9 leads nowhere.
-    pub fn install(&mut self, setup: Setup) {
+    pub(crate) fn install(&mut self, setup: Setup) {
         for class in 0..64 {
             self.classifier.clear_socket(0, class).expect("clears");
         }
@@ -68,21 +75,27 @@ impl Judge {
             .expect("the host takes what the kernel took")
             .with_key(self.classifier.flow_key())
             .with_mirror_classes(&setup.mirror);
+        for verdict in &self.verdicts {
+            self.host.set_verdict(*verdict, NOW_S);
+        }
         self.agents = agents.into_iter().map(|agent| (agent.id, agent)).collect();
         self.setup = setup;
     }
 
     /// Compares everything both sides say about one frame.
-    pub fn judge(&mut self, frame: &[u8]) {
-        let mut host = Explanation::of(&self.host, frame, frame.len());
+    pub(crate) fn judge(&mut self, frame: &[u8]) {
+        // The classifier sees a long frame's first buffer, of a page less headroom and bookkeeping in a test-run.
+        let head = &frame[..frame.len().min(FIRST_BUFFER)];
+        let mut host = Explanation::of(&self.host, head, frame.len());
         if self.setup.verdicts && host.flow % 16 == 0 && host.by_verdict == 0 {
             let action = Action::ALL[(host.flow >> 8) as usize % 5];
             // Some have expired long ago, the rest never do.
             let expires_s = (host.flow >> 16 & 1) as u32;
             let verdict = FlowVerdict::new(host.flow, action, (host.flow >> 24) as u8 & 63, expires_s);
             self.classifier.set_flow_verdict(verdict).expect("stores");
-            self.host.set_verdict(verdict, 1_000);
-            host = Explanation::of(&self.host, frame, frame.len());
+            self.host.set_verdict(verdict, NOW_S);
+            self.verdicts.push(verdict);
+            host = Explanation::of(&self.host, head, frame.len());
         }
         let kernel = self.classifier.explain(frame).expect("the kernel explains");
         assert_eq!(kernel, host, "{}\n{:?}", hex(frame), self.rule_of(&host));
@@ -158,7 +171,7 @@ impl Judge {
     }
 
     /// The kernel's counters are what we counted along.
-    pub fn check_counters(&self) {
+    pub(crate) fn check_counters(&self) {
         let counters = self.classifier.counters().expect("reads");
         assert_eq!(counters, self.expected);
         let sum =
@@ -167,12 +180,12 @@ impl Judge {
     }
 
     /// What was met, on one line.
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         self.met.iter().map(|(what, count)| format!("{what} {count}")).collect::<Vec<_>>().join(", ")
     }
 
     /// A generator that never makes some kind of frame tests nothing.
-    pub fn assert_all_met(&self) {
+    pub(crate) fn assert_all_met(&self) {
         let reasons = Reason::ALL.into_iter().filter(|reason| {
             // No driver without room and no frame under 14 bytes in a test-run; an empty egress slot is decided.
             !matches!(reason, Reason::NoMetadataRoom | Reason::TruncatedEthernet)

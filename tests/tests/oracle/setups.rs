@@ -9,7 +9,7 @@ use crate::seed::Seed;
 
 /// What is put in force.
 #[derive(Clone, Debug, Default)]
-pub struct Setup {
+pub(crate) struct Setup {
     pub rules: Vec<Rule>,
     pub buckets: Vec<(u8, u16)>,
     pub agents: Vec<Agent>,
@@ -21,7 +21,7 @@ pub struct Setup {
 }
 
 /// The set-up of a round: every kind of table is empty in some rounds and full in others.
-pub fn setup(seed: &mut Seed, round: usize) -> Setup {
+pub(crate) fn setup(seed: &mut Seed, round: usize) -> Setup {
     let count = [0, 1, 10, 100, 1_024][round % 5];
     let mut setup = Setup { rules: (0..count).map(|_| rule(seed)).collect(), ..Setup::default() };
     if round % 3 != 0 {
