@@ -1,13 +1,17 @@
 //! Memory that several parties map, and checked atomic words inside it.
 //!
 //! All `unsafe` of this room is here. The rest of the room sees [`Shared`] words and [`SharedSlots`], which are always
-//! inside their memory, aligned, and atomic: whatever another process stores, reading them is defined.
+//! inside their memory, aligned, and atomic: whatever another process stores, reading them is defined. Only records
+//! ([`SharedRecords`]) are copied plainly, for speed.
 
 use std::alloc::Layout;
+use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Bytes that stay mapped at one address as long as the value lives.
 ///
@@ -149,6 +153,68 @@ impl SharedSlots {
         unsafe { NonNull::slice_from_raw_parts(start, self.stride).as_ref() }
     }
 }
+
+/// What travels in records: plain bytes, so whatever a peer stores is a value.
+pub trait Plain: FromBytes + IntoBytes + Immutable + Copy + Send + 'static {}
+impl<T: FromBytes + IntoBytes + Immutable + Copy + Send + 'static> Plain for T {}
+
+/// A power-of-two number of records that move as a whole; indexes wrap by themselves.
+///
+/// Unlike all other memory of this room they are no atomics: a word-by-word copy costs twice as much as a plain one.
+/// Between producer and consumer the ring's indexes order the copies.
+pub(crate) struct SharedRecords<T> {
+    slots: SharedSlots,
+    _records: PhantomData<T>,
+}
+
+impl<T: Plain> SharedRecords<T> {
+    /// 64-bit words of a record; refuses at compile time what is no whole number of them.
+    const WORDS: usize = {
+        assert!(size_of::<T>() > 0 && size_of::<T>().is_multiple_of(8), "a record is a whole number of 8-byte words");
+        size_of::<T>() / 8
+    };
+
+    /// `size` records from `offset` on.
+    pub(crate) fn at(
+        memory: &Arc<dyn Memory>,
+        offset: usize,
+        size: u32,
+        what: &'static str,
+    ) -> Result<Self, RingError> {
+        Ok(Self { slots: SharedSlots::at(memory, offset, size, Self::WORDS, what)?, _records: PhantomData })
+    }
+
+    /// The place of the record that the free-running `index` falls on.
+    #[inline]
+    fn place(&self, index: u32) -> NonNull<T> {
+        let record = (index & self.slots.mask) as usize;
+        // SAFETY: `record < size`, and `at` checked that `size` records lie inside the memory.
+        unsafe { self.slots.base.cast::<T>().add(record) }
+    }
+
+    /// Writes a record. The producer does so between learning that the place is free and publishing it.
+    #[inline]
+    pub(crate) fn write(&self, index: u32, record: &T) {
+        // SAFETY: the place is inside memory that `slots` keeps mapped; the indexes keep the consumer off it. A second
+        // producer, which the ring's user must not attach, or a peer that lies about its index can at worst mix the
+        // bytes of two records, and any bytes are a `T`.
+        unsafe { self.place(index).write_unaligned(*record) };
+    }
+
+    /// Reads a record, each byte once, so that what is checked is what is used even where the producer is hostile.
+    #[inline]
+    pub(crate) fn read(&self, index: u32) -> T {
+        let place = self.place(index).cast::<Bytes<T>>();
+        // SAFETY: as for `write`; `Bytes` has no alignment to keep, and volatile because another process may change the
+        // bytes meanwhile: then they are wrong, and still a `T`.
+        unsafe { place.read_volatile() }.0
+    }
+}
+
+/// A value at any address.
+#[repr(C, packed)]
+#[derive(Clone, Copy)]
+struct Bytes<T>(T);
 
 /// Checks that `size` can be the size of a ring.
 pub(crate) fn check_size(what: &'static str, size: u32) -> Result<(), RingError> {

@@ -6,17 +6,15 @@
 //!                   producer's      consumer's
 //! ```
 //! Zero bytes are an empty ring, so nobody has to initialise it, and either side can be replaced by a new process at
-//! any moment: what was published stays, what was written but not published never happened. Records move as relaxed
-//! 64-bit words between the index's release and acquire, so even a writer that breaks the rules yields wrong numbers
-//! and nothing worse.
+//! any moment: what was published stays, what was written but not published never happened. Records are plain bytes, read
+//! once: a writer that breaks the rules yields wrong numbers and nothing worse.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::memory::{Memory, RingError, Shared, SharedSlots, SharedU32, SharedU64};
+use crate::memory::{Memory, Plain, RingError, Shared, SharedRecords, SharedU32, SharedU64};
 use crate::order::{Consumer, Corrupt, Full, Producer};
 
 const TAIL: usize = 128;
@@ -66,43 +64,11 @@ pub const fn record_ring_length<T>(size: u32) -> usize {
     RECORDS + size as usize * size_of::<T>()
 }
 
-/// What can travel: plain words.
-pub trait Plain: FromBytes + IntoBytes + Immutable + Copy + Send + 'static {}
-impl<T: FromBytes + IntoBytes + Immutable + Copy + Send + 'static> Plain for T {}
-
-/// 64-bit words of a `T`; refuses at compile time what is no whole number of them.
-const fn words<T>() -> usize {
-    assert!(
-        size_of::<T>() > 0 && size_of::<T>().is_multiple_of(8),
-        "a ring's record is a whole number of 8-byte words"
-    );
-    size_of::<T>() / 8
-}
-
-#[inline]
-fn write<T: Plain>(slot: &[AtomicU64], value: &T) {
-    for (cell, bytes) in slot.iter().zip(value.as_bytes().chunks_exact(8)) {
-        let mut word = [0; 8];
-        word.copy_from_slice(bytes);
-        cell.store(u64::from_ne_bytes(word), Ordering::Relaxed);
-    }
-}
-
-#[inline]
-fn read<T: Plain>(slot: &[AtomicU64]) -> T {
-    let mut value = T::new_zeroed();
-    for (cell, bytes) in slot.iter().zip(value.as_mut_bytes().chunks_exact_mut(8)) {
-        bytes.copy_from_slice(&cell.load(Ordering::Relaxed).to_ne_bytes());
-    }
-    value
-}
-
 /// The writing side. There is one at a time per ring.
 pub struct RecordProducer<T> {
     indexes: Producer<SharedU32>,
     refused: SharedU64,
-    slots: SharedSlots,
-    _records: PhantomData<fn(T)>,
+    slots: SharedRecords<T>,
 }
 
 impl<T: Plain> RecordProducer<T> {
@@ -111,11 +77,11 @@ impl<T: Plain> RecordProducer<T> {
     /// # Errors
     /// [`RingError`] when the size is no power of two or the memory is shorter than [`record_ring_length`].
     pub fn attach(memory: Arc<dyn Memory>, size: u32) -> Result<Self, RingError> {
-        let slots = SharedSlots::at(&memory, RECORDS, size, words::<T>(), "record ring")?;
+        let slots = SharedRecords::at(&memory, RECORDS, size, "record ring")?;
         let tail = Shared::at(&memory, TAIL, "the tail index")?;
         let head = Shared::at(&memory, HEAD, "the head index")?;
         let refused = Shared::at(&memory, REFUSED, "the count of refused records")?;
-        Ok(Self { indexes: Producer::attach(tail, head, size), refused, slots, _records: PhantomData })
+        Ok(Self { indexes: Producer::attach(tail, head, size), refused, slots })
     }
 
     /// Records the ring can hold.
@@ -158,7 +124,7 @@ impl<T: Plain> RecordProducer<T> {
             self.refuse(1);
             return Err(Full);
         }
-        write(self.slots.slot(self.indexes.next()), record);
+        self.slots.write(self.indexes.next(), record);
         self.indexes.advance(1);
         Ok(())
     }
@@ -176,7 +142,7 @@ impl<T: Plain> RecordProducer<T> {
         let count = self.indexes.free(wanted).min(wanted);
         let first = self.indexes.next();
         for (step, record) in (0..count).zip(records) {
-            write(self.slots.slot(first.wrapping_add(step)), record);
+            self.slots.write(first.wrapping_add(step), record);
         }
         self.indexes.advance(count);
         self.indexes.publish();
@@ -225,7 +191,7 @@ impl<T: Plain> Reservation<'_, T> {
         if self.used == self.room {
             return Err(Full);
         }
-        write(self.producer.slots.slot(self.producer.indexes.next().wrapping_add(self.used)), record);
+        self.producer.slots.write(self.producer.indexes.next().wrapping_add(self.used), record);
         self.used += 1;
         Ok(())
     }
@@ -242,8 +208,7 @@ impl<T: Plain> Reservation<'_, T> {
 pub struct RecordConsumer<T> {
     indexes: Consumer<SharedU32>,
     refused: SharedU64,
-    slots: SharedSlots,
-    _records: PhantomData<fn() -> T>,
+    slots: SharedRecords<T>,
 }
 
 impl<T: Plain> RecordConsumer<T> {
@@ -252,11 +217,11 @@ impl<T: Plain> RecordConsumer<T> {
     /// # Errors
     /// [`RingError`] when the size is no power of two or the memory is shorter than [`record_ring_length`].
     pub fn attach(memory: Arc<dyn Memory>, size: u32) -> Result<Self, RingError> {
-        let slots = SharedSlots::at(&memory, RECORDS, size, words::<T>(), "record ring")?;
+        let slots = SharedRecords::at(&memory, RECORDS, size, "record ring")?;
         let head = Shared::at(&memory, HEAD, "the head index")?;
         let tail = Shared::at(&memory, TAIL, "the tail index")?;
         let refused = Shared::at(&memory, REFUSED, "the count of refused records")?;
-        Ok(Self { indexes: Consumer::attach(head, tail, size), refused, slots, _records: PhantomData })
+        Ok(Self { indexes: Consumer::attach(head, tail, size), refused, slots })
     }
 
     /// Records the ring can hold.
@@ -284,7 +249,7 @@ impl<T: Plain> RecordConsumer<T> {
         if self.indexes.ready(1)? == 0 {
             return Ok(None);
         }
-        let record = read(self.slots.slot(self.indexes.next()));
+        let record = self.slots.read(self.indexes.next());
         self.indexes.advance(1);
         self.indexes.release();
         Ok(Some(record))
@@ -301,7 +266,7 @@ impl<T: Plain> RecordConsumer<T> {
         let count = self.indexes.ready(wanted)?.min(wanted);
         let first = self.indexes.next();
         for step in 0..count {
-            let record: T = read(self.slots.slot(first.wrapping_add(step)));
+            let record = self.slots.read(first.wrapping_add(step));
             take(&record);
         }
         if count > 0 {
