@@ -2,7 +2,7 @@
 #![allow(clippy::print_stderr, clippy::print_stdout)] // a skip is told on the test's output
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use weir_appliance_control::message::Counters;
 use weir_appliance_lab::appliance::Appliance;
@@ -125,6 +125,22 @@ impl Rig {
         path.destination_mac = [0x02, 0x57, 0x45, 0x49, 0, 2];
         let spec = TrafficSpec { producers, destination_agent: 2, path, ..spec };
         Traffic::new(&spec).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Frames that sink `index` has seen, once they are `enough` or the deadline is over.
+    ///
+    /// # Panics
+    /// When the sink does not count.
+    #[must_use]
+    pub fn arrives(&self, index: usize, enough: u64) -> u64 {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let seen = self.sinks[index].count().unwrap_or_else(|error| panic!("{error}")).frames;
+            if seen >= enough || Instant::now() > end {
+                return seen;
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
     }
 
     /// The counters, once the classifier has seen `received` frames more than `before` and they add up.

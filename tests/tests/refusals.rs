@@ -62,8 +62,11 @@ fn a_second_weir_does_not_push_the_first_aside() {
     let inside = lab.node("box").expect("the box");
     let first =
         Appliance::start(&lab, inside, &program("weir"), "interfaces: [{name: eth0}]").expect("the first starts");
-    let second = Appliance::start(&lab, inside, &program("weir"), "interfaces: [{name: eth0}]");
-    let said = second.err().expect("the second refuses").to_string();
+    let mut second = Command::new(program("weir"));
+    second.arg("up").arg("--config").arg(first.config());
+    let output = inside.run(|| second.output()).expect("a thread").expect("the second runs");
+    assert_eq!(output.status.code(), Some(2), "the second refuses");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("another weir answers"), "{said}");
     assert_eq!(first.status().expect("the first goes on").interfaces.len(), 1);
 }

@@ -7,7 +7,7 @@ use std::io::BufReader;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use weir_appliance_control::config::{AgentSpec, Config, RuleSpec};
@@ -28,6 +28,8 @@ use crate::records;
 
 /// Conversations at the same time; more are turned away.
 const CONVERSATIONS: usize = 16;
+/// Time a killed weir's processes have to be gone.
+const LEAVES_WITHIN: Duration = Duration::from_secs(1);
 /// Time one line may take to come or go.
 const LINE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -38,7 +40,13 @@ const LINE_WITHIN: Duration = Duration::from_secs(5);
 pub fn listen(place: &Place) -> Result<UnixListener> {
     let path = &place.control;
     std::fs::create_dir_all(place.folder()).with_context(|| format!("{} cannot be made", place.folder().display()))?;
-    if UnixStream::connect(path).is_ok() {
+    // One that was killed a moment ago may still be on its way out.
+    let deadline = Instant::now() + LEAVES_WITHIN;
+    while UnixStream::connect(path).is_ok() {
+        if Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+            continue;
+        }
         bail!("{}: another weir answers there; stop it, or give this one a socket of its own (`control: socket:`)", path.display());
     }
     match std::fs::remove_file(path) {
