@@ -9,7 +9,7 @@ use weir_tests::{program, wired};
 /// Starts weir in a lab's box with `config` and gives what it says when it refuses.
 fn refusal(lab: &Lab, config: &str) -> String {
     let started = Appliance::start(lab, lab.node("box").expect("the box"), &program("weir"), config);
-    let said = started.err().expect("it must refuse").to_string();
+    let said = started.expect_err("it must refuse").to_string();
     let folder = lab.folder();
     assert!(
         !folder.join("control.sock").exists()

@@ -8,7 +8,7 @@ use weir_dataplane_source::ethernet::as_ethernet;
 
 /// One frame of a capture.
 #[derive(Clone, Copy, Debug)]
-pub struct Met<'a> {
+pub(crate) struct Met<'a> {
     /// Its number, from 1.
     pub number: u64,
     /// Its bytes from the Ethernet header on. Where the capture has another link layer the header is made up; where that
@@ -24,7 +24,7 @@ pub struct Met<'a> {
 ///
 /// # Errors
 /// When the file cannot be read or is no capture, and what `each` says.
-pub fn for_each(path: &Path, mut each: impl FnMut(&Met<'_>) -> Result<()>) -> Result<()> {
+pub(crate) fn for_each(path: &Path, mut each: impl FnMut(&Met<'_>) -> Result<()>) -> Result<()> {
     let mut reader = Reader::open(path).with_context(|| format!("{}", path.display()))?;
     let mut buffer = Vec::new();
     let mut number = 0;

@@ -11,7 +11,7 @@ use weir_dataplane_io::probe::{self, State};
 use crate::host;
 
 /// Looks at the host, and at the interfaces that are named.
-pub fn run(args: &DoctorArgs, out: &mut dyn Write) -> Outcome {
+pub(crate) fn run(args: &DoctorArgs, out: &mut dyn Write) -> Outcome {
     let mut checks: Vec<Check> = probe::all().iter().map(check).collect();
     checks.push(cores());
     checks.extend(args.interface.iter().map(|name| interface(name.as_str())));

@@ -6,7 +6,7 @@ use weir_appliance_control::message::Host;
 
 /// Reads the host's names and sizes; what cannot be read stays empty rather than guessed.
 #[must_use]
-pub fn read() -> Host {
+pub(crate) fn read() -> Host {
     let line = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
@@ -31,7 +31,7 @@ pub fn read() -> Host {
 
 /// CPU time that process `pid` has used since it started, in nanoseconds of user and system time.
 #[must_use]
-pub fn process_cpu_ns(pid: u32) -> Option<u64> {
+pub(crate) fn process_cpu_ns(pid: u32) -> Option<u64> {
     // schedstat counts in nanoseconds; stat counts ticks of 10 ms, too coarse for an idle process.
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
     let used = tasks.flatten().filter_map(|task| {
@@ -43,7 +43,7 @@ pub fn process_cpu_ns(pid: u32) -> Option<u64> {
 
 /// Proportional share in bytes of the mappings of process `pid` whose name contains `name`.
 #[must_use]
-pub fn mapping_pss(pid: u32, name: &str) -> Option<u64> {
+pub(crate) fn mapping_pss(pid: u32, name: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps")).ok()?;
     let mut inside = false;
     let mut sum = 0;

@@ -23,7 +23,7 @@ const PROBE_BYTES: u32 = 128;
 const PROBES: u32 = 1_000_000;
 
 /// Runs a load tool and prints what it measured.
-pub fn run(command: &LoadCommand, out: &mut dyn Write) -> Outcome {
+pub(crate) fn run(command: &LoadCommand, out: &mut dyn Write) -> Outcome {
     let report = match command {
         LoadCommand::Stream(args) => stream(args),
         LoadCommand::Latency(args) => latency(args),

@@ -21,7 +21,7 @@ use crate::place::Place;
 use crate::{capture, failure, replay, why};
 
 /// `weir why --pcap`: every frame judged by the host's copy of the classifier, so that it needs no privilege.
-pub fn why(args: &WhyArgs, out: &mut dyn Write) -> Outcome {
+pub(crate) fn why(args: &WhyArgs, out: &mut dyn Write) -> Outcome {
     let Some(path) = &args.pcap else { return Err(Problem::new("why", "neither flow nor capture", "name one of them").into()) };
     let frames = judge(path, args.config.as_deref()).map_err(failure)?;
     args.render_frames(frames.into_iter().map(Ok::<_, Failure>), out)
@@ -44,7 +44,7 @@ fn judge(path: &Path, config: Option<&Path>) -> Result<Vec<WhyFrame>> {
 }
 
 /// `weir replay`.
-pub fn replay(args: &ReplayArgs, out: &mut dyn Write) -> Outcome {
+pub(crate) fn replay(args: &ReplayArgs, out: &mut dyn Write) -> Outcome {
     let config = match &args.config {
         Some(path) => store::load(path).map_err(|error| failure(error.into()))?,
         None => Config::parse(replay::EVERYTHING).map_err(|error| failure(error.into()))?,
@@ -54,7 +54,7 @@ pub fn replay(args: &ReplayArgs, out: &mut dyn Write) -> Outcome {
 }
 
 /// `weir down`: unpins what a killed weir left. One that still runs is left alone.
-pub fn down(socket: &Path, out: &mut dyn Write) -> Result<Exit> {
+pub(crate) fn down(socket: &Path, out: &mut dyn Write) -> Result<Exit> {
     let place = Place::of(Path::new(""), socket);
     if std::os::unix::net::UnixStream::connect(socket).is_ok() {
         return Err(anyhow!("{}: a weir answers there; stop it with Ctrl-C or `systemctl stop weir`", socket.display()));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// The paths of one running weir.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// The configuration file that is in force and that `weir steer` and `weir agent` rewrite.
     pub config: PathBuf,
     /// The control socket.
@@ -16,12 +16,12 @@ pub struct Place {
 }
 
 /// The bpf file system, as systemd and every distribution mount it.
-pub const BPF_FS: &str = "/sys/fs/bpf";
+pub(crate) const BPF_FS: &str = "/sys/fs/bpf";
 
 impl Place {
     /// The paths that belong to the control socket `control`. Two sockets in different folders make two instances.
     #[must_use]
-    pub fn of(config: &Path, control: &Path) -> Self {
+    pub(crate) fn of(config: &Path, control: &Path) -> Self {
         let folder = control.parent().unwrap_or(Path::new("/run/weir"));
         let instance = folder.file_name().map_or_else(|| "weir".into(), |name| name.to_string_lossy().into_owned());
         // Object names in the bpf file system may not contain dots.
@@ -36,7 +36,7 @@ impl Place {
 
     /// The folder of the sockets.
     #[must_use]
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.control.parent().unwrap_or(Path::new("/"))
     }
 }

@@ -11,7 +11,7 @@ use zerocopy::FromBytes;
 
 /// A record as its feature's JSON; a record of no known kind shows its numbers.
 #[must_use]
-pub fn json(record: &Record) -> Value {
+pub(crate) fn json(record: &Record) -> Value {
     let mut text = String::new();
     let body = &record.body[..];
     let written = match (record.feature, record.kind) {
@@ -33,7 +33,7 @@ pub fn json(record: &Record) -> Value {
 
 /// Messages and events that a record says were in a one-second window; 0 for every other record.
 #[must_use]
-pub fn events_in(record: &Record) -> u64 {
+pub(crate) fn events_in(record: &Record) -> u64 {
     let summary = (record.feature, record.kind) == (Streaming::ID, kind::SUMMARY);
     let row = summary.then(|| row::<SummaryRow>(&record.body)).flatten();
     row.filter(|row| row.window_ms == 1000).map_or(0, |row| row.messages + row.events)

@@ -20,14 +20,14 @@ use crate::dataplane::steering;
 use crate::records;
 
 /// What steers a replay when no configuration is given: streaming takes everything.
-pub const EVERYTHING: &str = "rules: [{name: everything, match: any, action: deliver, to: [streaming]}]\n";
+pub(crate) const EVERYTHING: &str = "rules: [{name: everything, match: any, action: deliver, to: [streaming]}]\n";
 
 /// Runs the capture at `path` under `config`. Agents of the configuration are not known here (their interfaces may not
 /// exist on this host), so a message for one passes with the reason `unknown-agent`.
 ///
 /// # Errors
 /// When the capture cannot be read or the kernel refuses the program.
-pub fn run(path: &Path, config: &Config) -> Result<ReplayReport> {
+pub(crate) fn run(path: &Path, config: &Config) -> Result<ReplayReport> {
     let kernel_classes = KernelClasses::of(&classes(config), 1)?;
     let rules = steering::rules(config, &kernel_classes).map_err(|problem| anyhow!("{problem}"))?;
     let mut classifier = Classifier::load(LoadOptions { pin_root: None })

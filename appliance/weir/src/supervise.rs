@@ -20,7 +20,7 @@ use weir_dataplane_io::wait::PidFd;
 use crate::place::Place;
 
 /// The line the dataplane prints when traffic flows through it.
-pub const READY_LINE: &str = "weir-dataplane ready";
+pub(crate) const READY_LINE: &str = "weir-dataplane ready";
 /// Longest time the dataplane may take to be ready: binding retries a busy queue for some seconds.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// First and longest pause before a child is started again.
@@ -64,7 +64,7 @@ const DATAPLANE: &str = "dataplane";
 ///
 /// # Errors
 /// When the dataplane cannot be started the first time: nothing is left half started.
-pub fn up(place: Place, features: Vec<String>) -> Result<()> {
+pub(crate) fn up(place: Place, features: Vec<String>) -> Result<()> {
     let (sender, events) = mpsc::channel();
     watch_signals(sender.clone())?;
     let mut supervisor = Supervisor {
@@ -104,20 +104,17 @@ fn watch_signals(events: Sender<Event>) -> Result<()> {
 impl Supervisor {
     /// Waits for the first dataplane: true when it is ready, false when a signal came first.
     fn first_ready(&mut self) -> Result<bool> {
-        let deadline = Instant::now() + READY_WITHIN;
-        loop {
-            match self.events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Event::Ready) => return Ok(true),
-                Ok(Event::Signal) => return Ok(false),
-                // The dataplane has printed its one line; this one says only what follows from it.
-                Ok(Event::Exited(name, _, status)) => {
-                    self.running.remove(&name);
-                    bail!("dataplane {}; nothing was left behind", ending(status))
-                }
-                Err(_) => {
-                    self.stop();
-                    bail!("dataplane was not ready within {READY_WITHIN:?}; see its messages above, and `weir doctor`")
-                }
+        match self.events.recv_timeout(READY_WITHIN) {
+            Ok(Event::Ready) => Ok(true),
+            Ok(Event::Signal) => Ok(false),
+            // The dataplane has printed its one line; this one says only what follows from it.
+            Ok(Event::Exited(name, _, status)) => {
+                self.running.remove(&name);
+                bail!("dataplane {}; nothing was left behind", ending(status))
+            }
+            Err(_) => {
+                self.stop();
+                bail!("dataplane was not ready within {READY_WITHIN:?}; see its messages above, and `weir doctor`")
             }
         }
     }

@@ -13,7 +13,7 @@ use zerocopy::FromBytes;
 
 /// Describes frame number `number` of a capture.
 #[must_use]
-pub fn frame(number: u64, bytes: &[u8], length: u32, explanation: &Explanation, verdict: Verdict) -> WhyFrame {
+pub(crate) fn frame(number: u64, bytes: &[u8], length: u32, explanation: &Explanation, verdict: Verdict) -> WhyFrame {
     let decoded = &explanation.decoded;
     let has_ethertype = bytes.len() >= 14;
     WhyFrame {
@@ -91,7 +91,7 @@ fn message(bytes: &[u8], decoded: &Decoded) -> Option<MessageFields> {
 
 /// What was decided about a frame. `rule` is the deciding rule's name; `takers` names who takes a class's frames.
 #[must_use]
-pub fn verdict(explanation: &Explanation, rule: Option<String>, takers: impl Fn(u8) -> Vec<String>) -> Verdict {
+pub(crate) fn verdict(explanation: &Explanation, rule: Option<String>, takers: impl Fn(u8) -> Vec<String>) -> Verdict {
     let taken = explanation.action();
     let reason = Some(explanation.reason()).filter(|reason| *reason != Reason::None);
     Verdict {
@@ -109,7 +109,7 @@ const EXAMPLE_BYTES: usize = 20;
 /// The shortest frame of a flow, for asking the classifier about it. A message's content is not known, so a flow to a
 /// message port is asked about with an empty payload, for which rules on message fields do not match.
 #[must_use]
-pub fn example(flow: &FlowTuple) -> Vec<u8> {
+pub(crate) fn example(flow: &FlowTuple) -> Vec<u8> {
     let mut frame = vec![0_u8; 12];
     let protocol = flow.protocol.0;
     match (flow.source.ip(), flow.destination.ip()) {

@@ -12,7 +12,7 @@ use crate::place::Place;
 ///
 /// # Errors
 /// When no feature has that name, or the worker and the dataplane do not come together.
-pub fn run(name: &str, place: &Place, restarts: u32) -> Result<()> {
+pub(crate) fn run(name: &str, place: &Place, restarts: u32) -> Result<()> {
     let ending = match name {
         Streaming::NAME => process::run::<Streaming>(&Default::default(), name, &place.attach, restarts),
         // The audit stands in for features of the test suite; it may run twice beside itself.

@@ -3,6 +3,8 @@
 //! It is the measuring end of the load tools and of the tests: it reads each frame's message header, as any feature does,
 //! and keeps the least that can tell a lost frame from a doubled one.
 
+use weir_ebpf_abi::action::Action;
+use weir_ebpf_abi::flow::FlowVerdict;
 use weir_ebpf_abi::message::StandardHeader;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -14,6 +16,9 @@ use crate::outputs::Outputs;
 pub const SOURCES: usize = 64;
 /// Buckets of the latency histogram: 8 for each power of two from 8 ns to 69 s, so a reading is at most 12.5 % too high.
 pub const BUCKETS: usize = 264;
+
+/// A message of this type asks that its flow be dropped from now on: how the tests see a verdict reach the classifier.
+pub const DROP_MY_FLOW: u32 = 0xffff_fffe;
 
 /// Kind of the record that carries [`AuditRow`].
 pub const KIND_AUDIT: u16 = 1;
@@ -146,13 +151,16 @@ impl Feature for Audit {
         }
     }
 
-    fn on_batch(&mut self, batch: &Batch<'_>, _: &mut Outputs<'_>) {
+    fn on_batch(&mut self, batch: &Batch<'_>, out: &mut Outputs<'_>) {
         self.changed |= !batch.frames().is_empty();
         for frame in batch.frames() {
             let Ok((header, _)) = StandardHeader::read_from_prefix(frame.payload()) else {
                 self.without_message += 1;
                 continue;
             };
+            if header.message_type.get() == DROP_MY_FLOW {
+                out.verdict(FlowVerdict::new(frame.meta.flow, Action::Drop, 0, 0));
+            }
             let stamped = self.stamp(batch.now_ns, header.timestamp_ns.get());
             let row = self.row(header.source_agent_id.get());
             row.messages += 1;

@@ -32,7 +32,7 @@ const KICK: u64 = 1;
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Accepts workers for as long as the process lives.
-pub fn serve(dataplane: &Arc<Dataplane>, listener: &Listener) {
+pub(super) fn serve(dataplane: &Arc<Dataplane>, listener: &Listener) {
     loop {
         let connection = match listener.accept() {
             Ok(connection) => connection,
@@ -62,8 +62,8 @@ fn attend(dataplane: &Arc<Dataplane>, connection: &Channel) -> Result<()> {
     let pid = connection.peer()?.pid;
     let id = dataplane.takers.next_id();
     let mut lent = lend(dataplane, connection, &name, id).with_context(|| format!("worker {name} is turned away"))?;
-    let (cursors, stop) = (Arc::clone(&lent.cursors), Arc::clone(&lent.stop));
-    dataplane.takers.add(Taker { id, name: name.clone(), pid, restarts: hello.restarts, state: TakerState::Starting, cursors, stop });
+    let stop = Arc::clone(&lent.stop);
+    dataplane.takers.add(Taker { id, name: name.clone(), pid, restarts: hello.restarts, state: TakerState::Starting, stop });
     let outcome = watch(dataplane, connection, &mut words, &name, id, &mut lent);
     dataplane.takers.remove(id);
     dataplane.ask(Request::Leave(id));

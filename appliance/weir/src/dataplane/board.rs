@@ -18,13 +18,13 @@ struct Kept {
 
 /// The board.
 #[derive(Default)]
-pub struct Board {
+pub(super) struct Board {
     features: Mutex<BTreeMap<String, Kept>>,
 }
 
 impl Board {
     /// Takes the next record of `feature`.
-    pub fn post(&self, feature: &str, record: Record) {
+    pub(super) fn post(&self, feature: &str, record: Record) {
         let mut features = super::lock(&self.features);
         let kept = features.entry(feature.to_owned()).or_default();
         kept.posted += 1;
@@ -36,17 +36,17 @@ impl Board {
     }
 
     /// A copy of what is kept of `feature`, oldest first.
-    pub fn read(&self, feature: &str) -> Vec<Record> {
+    pub(super) fn read(&self, feature: &str) -> Vec<Record> {
         super::lock(&self.features).get(feature).map(|kept| kept.records.iter().copied().collect()).unwrap_or_default()
     }
 
     /// Records that `feature` has written since the dataplane started.
-    pub fn posted(&self, feature: &str) -> u64 {
+    pub(super) fn posted(&self, feature: &str) -> u64 {
         super::lock(&self.features).get(feature).map_or(0, |kept| kept.posted)
     }
 
     /// Messages and events that `feature` has counted in closed windows since the dataplane started.
-    pub fn events(&self, feature: &str) -> u64 {
+    pub(super) fn events(&self, feature: &str) -> u64 {
         super::lock(&self.features).get(feature).map_or(0, |kept| kept.events)
     }
 }

@@ -9,7 +9,7 @@ use weir_ebpf_abi::layout::MAX_CLASSES;
 
 /// A class as the kernel sees it: one ring on every queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KernelClass {
+pub(crate) struct KernelClass {
     /// Its number.
     pub number: u8,
     /// Who takes its frames.
@@ -20,14 +20,14 @@ pub struct KernelClass {
 
 /// All kernel classes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KernelClasses {
+pub(crate) struct KernelClasses {
     classes: Vec<KernelClass>,
 }
 
 /// More classes than the kernel's table has room for.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{needed} classes are needed for {interfaces} interfaces, {MAX_CLASSES} is the limit; use fewer interfaces or mirror to fewer sets of features")]
-pub struct TooManyClasses {
+pub(crate) struct TooManyClasses {
     needed: usize,
     interfaces: usize,
 }
@@ -37,7 +37,7 @@ impl KernelClasses {
     ///
     /// # Errors
     /// When they do not fit the kernel's table.
-    pub fn of(table: &ClassTable, interfaces: usize) -> Result<Self, TooManyClasses> {
+    pub(crate) fn of(table: &ClassTable, interfaces: usize) -> Result<Self, TooManyClasses> {
         let mut ways: Vec<(TakerSet, Option<usize>)> = Vec::new();
         for (_, takers) in table.iter() {
             if takers.contains(Taker::Sender) {
@@ -57,23 +57,23 @@ impl KernelClasses {
     /// The first kernel class of a set of takers; for one with the sender, the class of the first interface, behind which
     /// those of the others follow in order.
     #[must_use]
-    pub fn first_of(&self, takers: TakerSet) -> Option<u8> {
+    pub(crate) fn first_of(&self, takers: TakerSet) -> Option<u8> {
         self.classes.iter().find(|class| class.takers == takers).map(|class| class.number)
     }
 
     /// Every class, by number.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &KernelClass> {
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &KernelClass> {
         self.classes.iter()
     }
 
     /// The classes that the taker `name` takes.
-    pub fn taken_by<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a KernelClass> + 'a {
+    pub(crate) fn taken_by<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a KernelClass> + 'a {
         self.classes.iter().filter(move |class| class.takers.iter().any(|taker| taker.name() == name))
     }
 
     /// Who takes the frames of kernel class `number`.
     #[must_use]
-    pub fn takers(&self, number: u8) -> TakerSet {
+    pub(crate) fn takers(&self, number: u8) -> TakerSet {
         self.classes.get(usize::from(number)).map(|class| class.takers).unwrap_or_default()
     }
 }

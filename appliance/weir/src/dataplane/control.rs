@@ -37,7 +37,7 @@ const LINE_WITHIN: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When another weir answers there or the folder cannot be made.
-pub fn listen(place: &Place) -> Result<UnixListener> {
+pub(super) fn listen(place: &Place) -> Result<UnixListener> {
     let path = &place.control;
     std::fs::create_dir_all(place.folder()).with_context(|| format!("{} cannot be made", place.folder().display()))?;
     // One that was killed a moment ago may still be on its way out.
@@ -59,7 +59,7 @@ pub fn listen(place: &Place) -> Result<UnixListener> {
 }
 
 /// Answers for as long as the process lives.
-pub fn serve(dataplane: &Arc<Dataplane>, listener: &UnixListener) {
+pub(super) fn serve(dataplane: &Arc<Dataplane>, listener: &UnixListener) {
     let busy = Arc::new(AtomicUsize::new(0));
     for connection in listener.incoming().map_while(Result::ok) {
         if busy.fetch_add(1, Ordering::AcqRel) >= CONVERSATIONS {
@@ -124,7 +124,7 @@ fn answer(dataplane: &Dataplane, request: Request) -> Result<Answer, Problem> {
 }
 
 /// An error of the box itself, not of the request.
-pub fn internal(error: impl std::fmt::Display) -> Problem {
+pub(super) fn internal(error: impl std::fmt::Display) -> Problem {
     Problem::new("weir", error.to_string(), "see `weir doctor` and the dataplane's log")
 }
 
@@ -190,7 +190,7 @@ fn change(dataplane: &Dataplane, make: impl FnOnce(&Config) -> Result<(Config, S
 ///
 /// # Errors
 /// When the kernel refuses a map; what was in force stays in force.
-pub fn install(classifier: &mut Classifier, steering: &Steering, classes: &KernelClasses, ports: &[Port]) -> Result<()> {
+pub(super) fn install(classifier: &mut Classifier, steering: &Steering, classes: &KernelClasses, ports: &[Port]) -> Result<()> {
     let egress: Vec<(u8, u32)> = ports.iter().zip(0..).map(|(port, slot)| (slot, port.link.index)).collect();
     let mirror: Vec<u8> = (0..ports.len()).map(|slot| slot as u8).collect(); // at most MAX_EGRESS interfaces
     let has_mirror = classes.iter().any(|class| class.egress.is_some());

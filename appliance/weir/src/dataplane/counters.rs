@@ -14,19 +14,19 @@ use weir_ebpf_abi::reason::Reason;
 use super::{Dataplane, Ring, lock};
 
 /// Reason: the class's ring was full, its takers are slower than its traffic.
-pub const RING_FULL: &str = "ring-full";
+pub(super) const RING_FULL: &str = "ring-full";
 /// Reason: the kernel had no frame to fill, or could not copy.
-pub const NO_FRAME: &str = "no-frame";
+pub(super) const NO_FRAME: &str = "no-frame";
 /// Reason: the last taker of the class died with the frame on its ring.
-pub const TAKER_DIED: &str = "taker-died";
+pub(super) const TAKER_DIED: &str = "taker-died";
 /// Reason: the transmit ring was full, so a mirrored frame was delivered but not sent on.
-pub const MIRROR_FULL: &str = "mirror-full";
+pub(super) const MIRROR_FULL: &str = "mirror-full";
 /// Reason: dropped by the classifier for a reason that is not in its table of reasons.
-pub const OTHER: &str = "other";
+pub(super) const OTHER: &str = "other";
 
 /// Frames of one ring that were redirected to it and lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Lost {
+pub(super) struct Lost {
     /// The ring was full.
     pub ring_full: u64,
     /// No frame was lent, or the copy failed.
@@ -40,13 +40,13 @@ pub struct Lost {
 impl Lost {
     /// All that the kernel dropped at this ring.
     #[must_use]
-    pub fn by_kernel(&self) -> u64 {
+    pub(super) fn by_kernel(&self) -> u64 {
         self.ring_full + self.no_frame
     }
 }
 
 /// What ring `ring` has lost since it was bound.
-pub fn lost(ring: &Ring, mirrors: bool) -> Result<Lost> {
+pub(super) fn lost(ring: &Ring, mirrors: bool) -> Result<Lost> {
     let kernel = ring.socket.statistics()?;
     let figures = ring.gauges.read();
     Ok(Lost {
@@ -62,7 +62,7 @@ pub fn lost(ring: &Ring, mirrors: bool) -> Result<Lost> {
 ///
 /// # Errors
 /// When the kernel does not give a counter.
-pub fn balance(dataplane: &Dataplane) -> Result<Counters> {
+pub(super) fn balance(dataplane: &Dataplane) -> Result<Counters> {
     let totals = lock(&dataplane.classifier).counters()?;
     let mut counters = Counters {
         received: totals.received.frames,

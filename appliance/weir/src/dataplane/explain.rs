@@ -17,7 +17,7 @@ const LONGEST: usize = 9_216;
 ///
 /// # Errors
 /// When the bytes are no frame, or the kernel refuses the test run.
-pub fn frame(dataplane: &Dataplane, bytes: &[u8]) -> Result<WhyFrame, Problem> {
+pub(super) fn frame(dataplane: &Dataplane, bytes: &[u8]) -> Result<WhyFrame, Problem> {
     if bytes.is_empty() || bytes.len() > LONGEST {
         let cause = format!("a frame has 1 to {LONGEST} bytes");
         return Err(Problem::new(format!("{} bytes", bytes.len()), cause, "give the bytes from the Ethernet header on"));
@@ -39,7 +39,7 @@ fn verdict(dataplane: &Dataplane, explanation: &Explanation) -> Verdict {
 ///
 /// # Errors
 /// When the kernel refuses the test run or a counter.
-pub fn flow(dataplane: &Dataplane, flow: FlowTuple) -> Result<FlowExplanation, Problem> {
+pub(super) fn flow(dataplane: &Dataplane, flow: FlowTuple) -> Result<FlowExplanation, Problem> {
     let bytes = why::example(&flow);
     let explanation = lock(&dataplane.classifier).explain(&bytes).map_err(internal)?;
     let verdict = verdict(dataplane, &explanation);

@@ -5,16 +5,17 @@
 
 mod attach;
 mod board;
-pub mod classes;
+pub(crate) mod classes;
 mod control;
 mod counters;
 mod explain;
 mod setup;
 mod status;
-pub mod steering;
+pub(crate) mod steering;
 mod takers;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -54,7 +55,7 @@ const WORKERS_STOP_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// One class's ring on one queue, as everyone but the pool sees it.
-pub struct Ring {
+pub(crate) struct Ring {
     /// Position of its interface.
     pub port: usize,
     /// Position of its queue in the pool.
@@ -70,7 +71,7 @@ pub struct Ring {
 }
 
 /// What the threads of this process share.
-pub struct Dataplane {
+pub(crate) struct Dataplane {
     place: Place,
     started: Instant,
     restarts: u32,
@@ -104,7 +105,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 ///
 /// # Errors
 /// When anything that the box needs cannot be had; nothing is left behind then.
-pub fn run(place: Place, restarts: u32) -> Result<()> {
+pub(crate) fn run(place: Place, restarts: u32) -> Result<()> {
     weir_dataplane_io::sandbox::die_with_parent(std::os::unix::process::parent_id())?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -126,7 +127,7 @@ pub fn run(place: Place, restarts: u32) -> Result<()> {
     let mover = std::thread::Builder::new().name("pool".into()).spawn(move || move_frames(&shared, pool.0, epoll))?;
     spawn("attach", &dataplane, move |dataplane| attach::serve(dataplane, &attach))?;
     spawn("control", &dataplane, move |dataplane| control::serve(dataplane, &control))?;
-    println!("{READY_LINE}");
+    writeln!(std::io::stdout(), "{READY_LINE}").context("the supervisor does not listen")?;
     while !stop.load(Ordering::Relaxed) && !dataplane.stopping.load(Ordering::Relaxed) {
         if let Ok(found) = hostile.recv_timeout(LOOK_EVERY) {
             let Hostile { taker, class, cursor, consumer, producer } = found;
@@ -175,7 +176,7 @@ fn make(place: Place, config: Config, restarts: u32) -> Result<Made> {
     let mut classifier = Classifier::load(weir_ebpf_loader::LoadOptions { pin_root: Some(place.pins.clone()) })?;
     let bound = setup::bind(&config, &mut ports, &kernel_classes)?;
     control::install(&mut classifier, &steering, &kernel_classes, &ports)?;
-    setup::connect(&mut classifier, &ports, &bound.rings)?;
+    setup::connect(&classifier, &ports, &bound.rings)?;
     let attached = setup::attach(&mut classifier, &ports)?;
     let (requests, inbox) = mpsc::channel();
     let (report, hostile) = mpsc::channel();

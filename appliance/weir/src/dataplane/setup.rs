@@ -27,7 +27,7 @@ const LINK_HEADER: u32 = 14 + 8;
 
 /// An interface that takes part.
 #[derive(Clone, Debug)]
-pub struct Port {
+pub(crate) struct Port {
     /// What the configuration says.
     pub spec: InterfaceSpec,
     /// What the kernel says.
@@ -51,7 +51,7 @@ impl Port {
 ///
 /// # Errors
 /// When one is missing or down, or there are more queues than the kernel's table holds.
-pub fn ports(config: &Config) -> Result<Vec<Port>> {
+pub(super) fn ports(config: &Config) -> Result<Vec<Port>> {
     let mut ports = Vec::new();
     let mut first_queue = 0;
     if config.interfaces().is_empty() {
@@ -77,7 +77,7 @@ pub fn ports(config: &Config) -> Result<Vec<Port>> {
 }
 
 /// Everything that was bound.
-pub struct Bound {
+pub(super) struct Bound {
     /// The frames.
     pub umem: Umem,
     /// Who owns which frames.
@@ -92,7 +92,7 @@ pub struct Bound {
 ///
 /// # Errors
 /// When the memory cannot be had or a queue is busy. What was bound until then is given back by dropping it.
-pub fn bind(config: &Config, ports: &mut [Port], classes: &KernelClasses) -> Result<Bound> {
+pub(super) fn bind(config: &Config, ports: &mut [Port], classes: &KernelClasses) -> Result<Bound> {
     let memory = config.memory();
     let mirrors = classes.iter().any(|class| class.egress.is_some());
     let shape = QueueShape {
@@ -176,7 +176,7 @@ fn take_in(
 ///
 /// # Errors
 /// When the kernel refuses, which it does for a socket of another queue.
-pub fn connect(classifier: &Classifier, ports: &[Port], rings: &[Ring]) -> Result<()> {
+pub(super) fn connect(classifier: &Classifier, ports: &[Port], rings: &[Ring]) -> Result<()> {
     for ring in rings {
         let Some(port) = ports.get(ring.port) else { continue };
         classifier.set_socket(port.first_queue + ring.queue, ring.class, ring.socket.as_fd())?;
@@ -188,7 +188,7 @@ pub fn connect(classifier: &Classifier, ports: &[Port], rings: &[Ring]) -> Resul
 ///
 /// # Errors
 /// When an interface does not take the program in the mode that is asked for.
-pub fn attach(classifier: &mut Classifier, ports: &[Port]) -> Result<Vec<Attached>> {
+pub(super) fn attach(classifier: &mut Classifier, ports: &[Port]) -> Result<Vec<Attached>> {
     let attach = |port: &Port| {
         let wish = match port.spec.mode {
             ModeWish::Best => AttachWish::Best,

@@ -31,7 +31,7 @@ const BUSIEST: usize = 8;
 ///
 /// # Errors
 /// When the kernel does not give a counter.
-pub fn status(dataplane: &Dataplane) -> Result<Status> {
+pub(super) fn status(dataplane: &Dataplane) -> Result<Status> {
     let takers = dataplane.takers.list();
     let processes = processes(dataplane, &takers);
     let beside = processes.iter().map(|process| process.pss_bytes).sum();
@@ -92,7 +92,7 @@ fn rings(dataplane: &Dataplane) -> Result<Vec<RingStatus>> {
 
 /// Figures of one process, from the last call to this one.
 #[derive(Debug, Default)]
-pub struct CpuMeter {
+pub(super) struct CpuMeter {
     last: BTreeMap<u32, (Instant, u64)>,
 }
 

@@ -13,7 +13,7 @@ use super::setup::Port;
 
 /// All that a configuration asks of the classifier.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Steering {
+pub(crate) struct Steering {
     /// Rules, first match first.
     pub rules: Vec<Rule>,
     /// Classes and their shares of the flows no rule took, in basis points.
@@ -26,17 +26,20 @@ pub struct Steering {
 ///
 /// # Errors
 /// A set of takers that has no ring yet, or an agent behind an interface that does not take part.
-pub fn steering(config: &Config, classes: &KernelClasses, ports: &[Port]) -> Result<Steering, Problem> {
+pub(crate) fn steering(config: &Config, classes: &KernelClasses, ports: &[Port]) -> Result<Steering, Problem> {
     let (rules, buckets) = rules(config, classes)?;
     let agents = config.agents().iter().map(|spec| agent(spec, ports)).collect::<Result<_, _>>()?;
     Ok(Steering { rules, buckets, agents })
 }
 
+/// Rules, and classes with their share of the flows no rule took.
+pub(crate) type RulesAndBuckets = (Vec<Rule>, Vec<(u8, u16)>);
+
 /// The rules and the flags' buckets of `config`, for who has no agents.
 ///
 /// # Errors
 /// A set of takers that has no ring yet.
-pub fn rules(config: &Config, classes: &KernelClasses) -> Result<(Vec<Rule>, Vec<(u8, u16)>), Problem> {
+pub(crate) fn rules(config: &Config, classes: &KernelClasses) -> Result<RulesAndBuckets, Problem> {
     let rules = config.rules().iter().map(|spec| rule(spec, classes)).collect::<Result<_, _>>()?;
     let bucket = |flag: &FlagSpec| Ok((class(flag.to.iter().copied().collect(), classes)?, flag.share.basis_points()));
     let buckets = config.flags().iter().map(bucket).collect::<Result<_, _>>()?;
@@ -66,7 +69,7 @@ fn agent(spec: &AgentSpec, ports: &[Port]) -> Result<Agent, Problem> {
 
 /// The agents of `config` with made-up interfaces, in the order in which the configuration names them: for who explains a
 /// capture on a host that may have none of them.
-pub fn offline_agents(config: &Config) -> Vec<Agent> {
+pub(crate) fn offline_agents(config: &Config) -> Vec<Agent> {
     let egress = |spec: &AgentSpec| config.interfaces().iter().position(|port| port.name == spec.interface).unwrap_or(0) as u8;
     config.agents().iter().map(|spec| made(spec, egress(spec), u32::from(egress(spec)) + 1, [0; 6])).collect()
 }

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use weir_dataplane_io::wait::PidFd;
 use weir_dataplane_pool::class::TakerId;
-use weir_dataplane_ring::{OwnerCursors, OwnerPage};
+use weir_dataplane_ring::OwnerPage;
 
 /// How far a worker has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TakerState {
+pub(super) enum TakerState {
     /// It has been lent its rings and closes its sandbox.
     Starting,
     /// It works inside its sandbox.
@@ -18,7 +18,7 @@ pub enum TakerState {
 
 /// An attached worker.
 #[derive(Clone)]
-pub struct Taker {
+pub(super) struct Taker {
     /// Its name in the pool.
     pub id: TakerId,
     /// The feature.
@@ -29,15 +29,13 @@ pub struct Taker {
     pub restarts: u32,
     /// How far it has come.
     pub state: TakerState,
-    /// Its cursor page: figures it claims.
-    pub cursors: Arc<OwnerCursors>,
     /// The page on which it is asked to stop.
     pub stop: Arc<OwnerPage>,
 }
 
 /// All of them.
 #[derive(Default)]
-pub struct Takers {
+pub(super) struct Takers {
     last_id: AtomicU64,
     evicted: AtomicU64,
     attached: Mutex<Vec<Taker>>,
@@ -45,22 +43,22 @@ pub struct Takers {
 
 impl Takers {
     /// A name that was never used.
-    pub fn next_id(&self) -> TakerId {
+    pub(super) fn next_id(&self) -> TakerId {
         TakerId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// A worker was lent its rings.
-    pub fn add(&self, taker: Taker) {
+    pub(super) fn add(&self, taker: Taker) {
         self.with(|attached| attached.push(taker));
     }
 
     /// A worker is gone.
-    pub fn remove(&self, id: TakerId) {
+    pub(super) fn remove(&self, id: TakerId) {
         self.with(|attached| attached.retain(|taker| taker.id != id));
     }
 
     /// A worker has shown its first heartbeat.
-    pub fn ready(&self, id: TakerId) {
+    pub(super) fn ready(&self, id: TakerId) {
         self.with(|attached| {
             if let Some(taker) = attached.iter_mut().find(|taker| taker.id == id) {
                 taker.state = TakerState::Ready;
@@ -69,7 +67,7 @@ impl Takers {
     }
 
     /// Kills a worker that broke the rules; the supervisor starts a fresh one.
-    pub fn evict(&self, id: TakerId, because: &str) {
+    pub(super) fn evict(&self, id: TakerId, because: &str) {
         let Some(taker) = self.list().into_iter().find(|taker| taker.id == id) else { return };
         self.evicted.fetch_add(1, Ordering::Relaxed);
         tracing::warn!("worker {} (process {}) is killed: {because}", taker.name, taker.pid);
@@ -79,17 +77,17 @@ impl Takers {
     }
 
     /// Workers killed for breaking the rules since the dataplane started.
-    pub fn evicted(&self) -> u64 {
+    pub(super) fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
     }
 
     /// The attached workers.
-    pub fn list(&self) -> Vec<Taker> {
+    pub(super) fn list(&self) -> Vec<Taker> {
         self.with(|attached| attached.clone())
     }
 
     /// Asks all workers to stop.
-    pub fn ask_stop(&self) {
+    pub(super) fn ask_stop(&self) {
         for taker in self.list() {
             taker.stop.ask_stop();
         }

@@ -5,17 +5,17 @@ use weir_appliance_control::message::{BenchReport, BenchRow, Better, Status};
 use crate::host;
 
 /// A figure that was measured once, over the whole demo.
-pub fn once(case: &str, unit: &str, better: Better, value: f64) -> Option<BenchRow> {
+pub(super) fn once(case: &str, unit: &str, better: Better, value: f64) -> Option<BenchRow> {
     BenchRow::of_runs(case, unit, better, &[value])
 }
 
 /// The demo's report.
-pub fn report(rig: String, rows: Vec<Option<BenchRow>>) -> BenchReport {
+pub(super) fn report(rig: String, rows: Vec<Option<BenchRow>>) -> BenchReport {
     BenchReport { bench: "demo".into(), rig, host: host::read(), rows: rows.into_iter().flatten().collect() }
 }
 
 /// Ten figures from the first and the last status, `seconds` apart.
-pub fn between(first: &Status, last: &Status, seconds: f64) -> Vec<Option<BenchRow>> {
+pub(super) fn between(first: &Status, last: &Status, seconds: f64) -> Vec<Option<BenchRow>> {
     let rate = |pick: fn(&Status) -> u64| pick(last).saturating_sub(pick(first)) as f64 / seconds.max(f64::EPSILON);
     let higher = |case, unit, value| once(case, unit, Better::Higher, value);
     let lower = |case, unit, value| once(case, unit, Better::Lower, value);

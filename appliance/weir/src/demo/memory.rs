@@ -29,7 +29,7 @@ const BATCHES_PER_SECOND: f64 = 10_000.0;
 const IDLE: Duration = Duration::from_micros(200);
 
 /// Runs the demo on a ring in memory.
-pub fn run(args: &DemoArgs, out: &mut dyn Write) -> Result<BenchReport> {
+pub(super) fn run(args: &DemoArgs, out: &mut dyn Write) -> Result<BenchReport> {
     let rig = MemoryRig::new(&MemorySpec::default())?;
     let described = rig.describe();
     let batches = TrafficSpec { producers: 4, ..TrafficSpec::pair(Content::Batch { events: 22, event_bytes: 64 }) };

@@ -16,7 +16,7 @@ use weir_dataplane_io::probe::{self, State};
 use crate::failure;
 
 /// Runs the demo and prints what was measured.
-pub fn run(args: &DemoArgs, out: &mut dyn Write) -> Outcome {
+pub(crate) fn run(args: &DemoArgs, out: &mut dyn Write) -> Outcome {
     let report = match missing() {
         None => wired::run(args, out).map_err(failure)?,
         Some(why) => {

@@ -40,7 +40,7 @@ const CAPTURE: &[u8] = include_bytes!("../../../lab/captures/everyday.pcap");
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs the demo on veth pairs.
-pub fn run(args: &DemoArgs, out: &mut dyn Write) -> Result<BenchReport> {
+pub(super) fn run(args: &DemoArgs, out: &mut dyn Write) -> Result<BenchReport> {
     let plain = args.plain || args.json || !std::io::stdout().is_terminal();
     let mut tell = |line: &str| if args.json { Ok(()) } else { writeln!(out, "{line}") };
     let swept = Lab::sweep()?;
