@@ -91,7 +91,10 @@ impl Channel {
         let what = || format!("sending {} bytes and {} descriptors", bytes.len(), descriptors.len());
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        // Counted here, since the space is rounded up and may take one more.
+        let fits = descriptors.len() <= DESCRIPTORS_MAX
+            && (descriptors.is_empty() || control.push(SendAncillaryMessage::ScmRights(descriptors)));
+        if !fits {
             let cure = format!("send at most {DESCRIPTORS_MAX} in one message");
             return Err(IoError::invalid(what(), "too many descriptors", cure));
         }
