@@ -1,8 +1,8 @@
 //! Memory that several parties map, and checked atomic words inside it.
 //!
-//! All `unsafe` of this room is here. The rest of the room sees [`Shared`] words and [`SharedSlots`], which are always
+//! All `unsafe` of this room is here. The rest of the room sees `Shared` words and `SharedSlots`, which are always
 //! inside their memory, aligned, and atomic: whatever another process stores, reading them is defined. Only records
-//! ([`SharedRecords`]) are copied plainly, for speed.
+//! (`SharedRecords`) are copied plainly, for speed.
 
 use std::alloc::Layout;
 use std::marker::PhantomData;
