@@ -16,18 +16,19 @@ use crate::network::Node;
 /// Pause when nothing is due: captured frames are a trickle beside generated ones.
 const REST: Duration = Duration::from_millis(1);
 
-/// Sends the frames of a capture.
+/// Sends the frames of a capture, and others between them.
 pub struct CaptureSender {
     wire: XdpSender,
     frames: Vec<Vec<u8>>,
 }
 
 impl CaptureSender {
-    /// A sender out of `interface` of `node`, of the Ethernet frames in `capture` that fit a frame of the wire.
+    /// A sender out of `interface` of `node`, of the Ethernet frames in `capture` that fit a frame of the wire, and behind
+    /// them of the frames in `more`.
     ///
     /// # Errors
     /// The bytes are no capture or have no frame to send, or the interface's queue is taken.
-    pub fn new(node: &Node, interface: &str, capture: &[u8]) -> Result<Self, LabError> {
+    pub fn new(node: &Node, interface: &str, capture: &[u8], more: Vec<Vec<u8>>) -> Result<Self, LabError> {
         let broken = |error: &dyn std::fmt::Display| LabError::spec("the capture", error, "give a pcap or pcapng file");
         let mut reader = Reader::new(Cursor::new(capture)).map_err(|error| broken(&error))?;
         let mut frames = Vec::new();
@@ -36,6 +37,7 @@ impl CaptureSender {
                 frames.push(frame.bytes.to_vec());
             }
         }
+        frames.extend(more);
         if frames.is_empty() {
             return Err(broken(&"without a frame to send"));
         }

@@ -47,13 +47,13 @@ pub(super) fn run(args: &DemoArgs, out: &mut dyn Write) -> Result<BenchReport> {
     let per_second = |count: u64| count as f64 / taken.seconds.max(f64::EPSILON);
     let micros = |ns: u64| ns as f64 / 1000.0;
     Ok(figures::report(described, vec![
-        once("frames sent", "1/s", Better::Higher, per_second(sent)),
-        once("frames taken by streaming", "1/s", Better::Higher, per_second(taken.counts.frames)),
-        once("bytes taken", "MB/s", Better::Higher, per_second(taken.counts.bytes) / 1e6),
-        once("frames without metadata", "frames", Better::Lower, taken.counts.without_metadata as f64),
-        once("records written", "1/s", Better::Higher, per_second(taken.records)),
-        once("send to count, median (worst row)", "us", Better::Lower, micros(taken.p50_ns)),
-        once("send to count, p99 (worst row)", "us", Better::Lower, micros(taken.p99_ns)),
+        once("sent", "1/s", Better::Higher, per_second(sent)),
+        once("taken", "1/s", Better::Higher, per_second(taken.counts.frames)),
+        once("bytes", "MB/s", Better::Higher, per_second(taken.counts.bytes) / 1e6),
+        once("no metadata", "frames", Better::Lower, taken.counts.without_metadata as f64),
+        once("records", "1/s", Better::Higher, per_second(taken.records)),
+        once("latency p50", "us", Better::Lower, micros(taken.p50_ns)),
+        once("latency p99", "us", Better::Lower, micros(taken.p99_ns)),
     ]))
 }
 

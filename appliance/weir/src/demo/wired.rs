@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use weir_appliance_console::demo::DemoArgs;
 use weir_appliance_console::top::{Banner, Socket, Source, Symbols, watch};
-use weir_appliance_control::message::{BenchReport, Status};
+use weir_appliance_control::message::{BenchReport, Better, Status};
 use weir_appliance_control::problem::Problem;
 use weir_appliance_lab::appliance::Appliance;
 use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
 use weir_appliance_lab::{Lab, LabError, LabSpec, generate, load, packet};
+use weir_ebpf_abi::message::{Modality, MultimodalHeader, PORT_MULTIMODAL, PORT_STANDARD, StandardHeader};
 use weir_ebpf_loader::generate::{Sink, SinkAction};
 
 use super::figures;
@@ -58,6 +59,7 @@ pub(super) fn run(args: &DemoArgs, out: &mut dyn Write) -> Result<BenchReport> {
     let senders = senders(&lab, &stop)?;
     let first = appliance.wait_until("traffic arrives", Duration::from_secs(10), |status| status.counters.delivered > 0)?;
     let start = Instant::now();
+    let used = figures::processor_ns(&first);
     let shown = if plain { lines(&appliance, args, start, &mut tell) } else { live(&appliance, args, start) };
     let seconds = start.elapsed().as_secs_f64();
     let last = appliance.status();
@@ -66,8 +68,10 @@ pub(super) fn run(args: &DemoArgs, out: &mut dyn Write) -> Result<BenchReport> {
         let _ = sender.join();
     }
     shown?;
-    let mut rows = figures::between(&first, &last?, seconds);
-    rows.truncate(10);
+    let last = last?;
+    let mut rows = figures::between(&first, &last, seconds);
+    let used = figures::processor_ns(&last).saturating_sub(used) as f64 / 1e9;
+    rows.push(figures::once("processor", "% of a core", Better::Lower, used * 100.0 / seconds.max(f64::EPSILON)));
     appliance.stop();
     let modes: Vec<String> = first.interfaces.iter().map(|port| format!("{} {}", port.name, port.mode.as_str())).collect();
     Ok(figures::report(format!("namespaces and veth pairs ({})", modes.join(", ")), rows))
@@ -89,6 +93,7 @@ fn senders(lab: &Lab, stop: &Arc<AtomicBool>) -> Result<Vec<Sending>> {
         ..TrafficSpec::pair(Content::Message { frame_bytes: 128 }).path
     };
     let east = path([10, 9, 0, 1], [10, 9, 0, 2], 0, 1);
+    let west = path([10, 9, 1, 1], [10, 9, 1, 2], 1, 2);
     let messages = TrafficSpec {
         producers: 8,
         destination_agent: 2,
@@ -98,7 +103,7 @@ fn senders(lab: &Lab, stop: &Arc<AtomicBool>) -> Result<Vec<Sending>> {
     let batches = TrafficSpec { producers: 4, first_source: 100, path: east, ..TrafficSpec::pair(Content::Batch { events: 22, event_bytes: 64 }) };
     let mut wire = generate::afxdp::XdpSender::new(lab.node("left")?, "wire0")?;
     let mut sockets = generate::udp::UdpSender::new(lab.node("left")?, &batches)?;
-    let mut capture = generate::capture::CaptureSender::new(lab.node("right")?, "wire0", CAPTURE)?;
+    let mut capture = generate::capture::CaptureSender::new(lab.node("right")?, "wire0", CAPTURE, between(&west))?;
     let (mut messages, mut batches) = (Traffic::new(&messages)?, Traffic::new(&batches)?);
     let flags = [Arc::clone(stop), Arc::clone(stop), Arc::clone(stop)];
     let [one, two, three] = flags;
@@ -107,6 +112,22 @@ fn senders(lab: &Lab, stop: &Arc<AtomicBool>) -> Result<Vec<Sending>> {
         std::thread::spawn(move || load::drive(&mut sockets, &mut batches, BATCHES_PER_SECOND, &two).map(drop)),
         std::thread::spawn(move || capture.drive(CAPTURED_PER_SECOND, &three).map(drop)),
     ])
+}
+
+/// Frames that show the rest of what the box does: multi-modal messages, which it mirrors; datagrams that a rule drops; a
+/// message for an agent it does not know and a cut frame, both of which pass and are noted.
+fn between(path: &packet::Path) -> Vec<Vec<u8>> {
+    let to = |port: u16, payload: &[u8]| packet::Path { destination_port: port, ..path.clone() }.udp(payload).0;
+    let standard = |agent: u32| StandardHeader { source_agent_id: 2.into(), dest_agent_id: agent.into(), ..StandardHeader::default() };
+    let header = MultimodalHeader { standard: standard(1), ..MultimodalHeader::default() };
+    let parts: [(Modality, &[u8]); 2] = [(Modality::Text, b"valve 7 sounds odd"), (Modality::Sensor, &[0, 1, 4, 9, 16, 25])];
+    let multimodal = to(PORT_MULTIMODAL, &packet::multimodal(&header, &parts));
+    let discarded = to(9, b"nobody reads this");
+    let unknown = to(PORT_STANDARD, &packet::message(&standard(4711), b"to nobody"));
+    let mut cut = unknown.clone();
+    cut.truncate(30);
+    let often = std::iter::repeat_n(multimodal, 20).chain(std::iter::repeat_n(discarded, 10));
+    often.chain([unknown, cut]).collect()
 }
 
 /// The box, seen through its control socket until the time is over.
