@@ -54,10 +54,7 @@ fn audit(row: &AuditRow) -> Value {
         "first": row.first,
         "highest": row.highest,
         "without_message": row.without_message,
-        "p50_ns": row.p50_ns,
-        "p99_ns": row.p99_ns,
-        "p999_ns": row.p999_ns,
-        "max_ns": row.max_ns,
+        "latency_ns": row.latency_ns,
         "stamped": row.stamped,
     })
 }

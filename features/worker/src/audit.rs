@@ -43,17 +43,15 @@ pub struct AuditRow {
     pub first: u64,
     /// Frames without a message header.
     pub without_message: u64,
-    /// Median latency in nanoseconds from the message's own stamp, over all sources.
-    pub p50_ns: u64,
-    /// 99th percentile of it.
-    pub p99_ns: u64,
-    /// 99.9th percentile of it.
-    pub p999_ns: u64,
-    /// Longest.
-    pub max_ns: u64,
     /// Messages whose stamp gave a latency (not in the future, not older than a minute).
     pub stamped: u64,
+    /// Latencies in nanoseconds from the message's own stamp, over all sources: the percentiles of [`PERCENTILES`] and
+    /// the longest; `u32::MAX` stands for 4.29 s and more.
+    pub latency_ns: [u32; 6],
 }
+
+/// The percentiles of [`AuditRow::latency_ns`], in its order.
+pub const PERCENTILES: [f64; 5] = [50.0, 90.0, 95.0, 99.0, 99.9];
 
 /// The audit.
 pub struct Audit {
@@ -95,8 +93,10 @@ impl Audit {
     #[must_use]
     pub fn rows(&self) -> Vec<AuditRow> {
         let total: u64 = self.latency.iter().sum();
-        let at = |share: f64| quantile(&self.latency, (total as f64 * share) as u64).min(self.longest_ns);
-        let (p50_ns, p99_ns, p999_ns, max_ns) = (at(0.5), at(0.99), at(0.999), self.longest_ns);
+        let short = |ns: u64| u32::try_from(ns).unwrap_or(u32::MAX);
+        let at = |percent: f64| short(quantile(&self.latency, (total as f64 * percent / 100.0) as u64).min(self.longest_ns));
+        let [p50, p90, p95, p99, p999] = PERCENTILES.map(at);
+        let latency_ns = [p50, p90, p95, p99, p999, short(self.longest_ns)];
         let others = (self.others.messages > 0).then_some(self.others);
         let none_yet = (self.rows.is_empty() && self.without_message > 0).then(AuditRow::default);
         self.rows
@@ -104,7 +104,7 @@ impl Audit {
             .copied()
             .chain(others)
             .chain(none_yet)
-            .map(|row| AuditRow { p50_ns, p99_ns, p999_ns, max_ns, without_message: self.without_message, ..row })
+            .map(|row| AuditRow { latency_ns, without_message: self.without_message, ..row })
             .collect()
     }
 }

@@ -32,7 +32,7 @@ pub(crate) fn run(args: &DemoArgs, out: &mut dyn Write) -> Outcome {
 }
 
 /// What stands in the way of the wired lab, if anything does.
-fn missing() -> Option<String> {
+pub(crate) fn missing() -> Option<String> {
     let capabilities = probe::capability_probes();
     let lacking = capabilities.iter().find(|probe| probe.state == State::Missing);
     let lacking = lacking.map(|probe| format!("{}: {}; {}.", probe.name, probe.detail, probe.cure));
