@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use assert_no_alloc::{AllocDisabler, assert_no_alloc};
 use proptest::prelude::*;
 use weir_dataplane_pool::class::{ClassRing, Joining, Lent, TakerId};
 use weir_dataplane_pool::gauges::RingGauges;
@@ -11,6 +12,10 @@ use weir_dataplane_ring::{
     CompletionRing, Descriptor, FillRing, HeapMemory, LaneRing, Memory, OwnerCursors, PAGE_LENGTH, RxOwner, RxReader, TakerCursors,
     TxRing,
 };
+
+/// Ends the test program when the pool allocates while it moves frames.
+#[global_allocator]
+static ALLOCATOR: AllocDisabler = AllocDisabler;
 
 const RING: u32 = 64;
 // The ring, and for a mirror class twice the transmit ring: the same sum as the pool's frame budget.
@@ -160,13 +165,17 @@ impl Model {
     }
 
     fn wake(&mut self) {
-        if self.mirrors && self.class.mirror(&mut self.tx, &mut self.on_the_way) {
+        let Self { class, tx, on_the_way, .. } = self;
+        if self.mirrors && assert_no_alloc(|| class.mirror(tx, on_the_way)) {
             self.tx.publish();
         }
         // One liar is found in each wake-up; go on until none is left.
         loop {
-            let mut lent = Lent { fill: &mut self.fill, on_the_way: &mut self.on_the_way };
-            let Some(found) = self.class.recycle(&mut lent) else { break };
+            // Sending a liar away frees its page, which is cold; without one nothing may be allocated or freed.
+            let cold = self.takers.iter().flatten().any(|taker| taker.lied);
+            let Self { class, fill, on_the_way, .. } = self;
+            let mut recycle = || class.recycle(&mut Lent { fill, on_the_way });
+            let Some(found) = (if cold { recycle() } else { assert_no_alloc(recycle) }) else { break };
             let index = self.takers.iter().position(|taker| taker.as_ref().is_some_and(|taker| taker.id == found.taker));
             let taker = self.takers[index.expect("a live taker")].take().expect("a live taker");
             assert!(taker.lied, "an honest taker was called hostile: {found:?}");
