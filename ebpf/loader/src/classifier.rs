@@ -203,17 +203,23 @@ impl Classifier {
         }
         let reach = |agent: &Agent| slots.get(usize::from(agent.egress)).copied().unwrap_or(0);
         let agents: Vec<Agent> = agents.iter().map(|agent| Agent { ifindex: reach(agent), ..*agent }).collect();
-        let table = compile::agents(&agents)?;
         // New interfaces first and old ones last: an agent in force always finds its slot filled.
         self.write_egress(&slots, true)?;
+        compile::mirror_classes(mirror, &mut self.control.mirror_class);
+        self.write_agents(&agents)?;
+        self.write_egress(&slots, false)
+    }
+
+    /// Flips to a table of `agents`.
+    pub(crate) fn write_agents(&mut self, agents: &[Agent]) -> Result<(), LoadError> {
+        let table = compile::agents(agents)?;
         let idle = 1 - self.control.agent_bank();
         write::<AgentTable>(&mut self.lock(), layout::MAP_AGENTS, idle, &table)?;
-        compile::mirror_classes(mirror, &mut self.control.mirror_class);
         let has = if agents.is_empty() { 0 } else { HAS_AGENTS };
         self.control.state = (self.control.state & !(HAS_AGENTS | AGENT_BANK)) | has | (idle as u8 * AGENT_BANK);
         self.write_control()?;
         grace::wait();
-        self.write_egress(&slots, false)
+        Ok(())
     }
 
     /// Whether delivered frames carry the time of their arrival; off at first, since reading the clock costs.

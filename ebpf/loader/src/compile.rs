@@ -33,7 +33,7 @@ pub fn rules(rules: &[Rule], buckets: &[(u8, u16)]) -> Result<(Box<RuleSet>, u8)
     for (entry, rule) in set.rules.iter_mut().zip(rules) {
         *entry = RuleEntry { action: rule.action as u8, class: rule.class, share: rule.share };
     }
-    let mut vectors = Vectors::new(&mut set);
+    let mut vectors = Vectors::new(&mut set, rules.len());
     direct(rules, &mut set, &mut vectors)?;
     searched(rules, &mut set, &mut vectors)?;
     flags(buckets, &mut set)?;
@@ -102,9 +102,10 @@ struct Vectors {
 }
 
 impl Vectors {
-    /// Number 0 has every bit set: what a field that no rule asks about contributes.
-    fn new(set: &mut RuleSet) -> Vectors {
-        let all = Vector { summary: 0xffff, words: [u64::MAX; MAX_RULES / 64] };
+    /// Number 0 has every rule: what a field that no rule asks about contributes.
+    fn new(set: &mut RuleSet, count: usize) -> Vectors {
+        let mut all = Vector::default();
+        (0..count).for_each(|rule| all.set(rule));
         set.vectors[0] = all;
         Vectors { known: HashMap::from([(all, 0)]) }
     }
@@ -112,10 +113,7 @@ impl Vectors {
     /// The number of the vector of the rules for which `minds_not` says yes.
     fn number(&mut self, set: &mut RuleSet, count: usize, minds_not: impl Fn(usize) -> bool) -> Result<u16, LoadError> {
         let mut vector = Vector::default();
-        for rule in (0..count).filter(|rule| minds_not(*rule)) {
-            vector.words[rule / 64] |= 1 << (rule % 64);
-            vector.summary |= 1 << (rule / 64);
-        }
+        (0..count).filter(|rule| minds_not(*rule)).for_each(|rule| vector.set(rule));
         self.intern(set, vector)
     }
 
