@@ -32,6 +32,11 @@ pub(crate) fn run(flags: &Flags) -> Result<ExitCode> {
         Ok(Ending::Held)
     });
     steps.run("classifier", "the checked-in eBPF object is what its source gives", classifier::check);
+    steps.run("build", "the binary that tests start as a user does", || {
+        let mut build = build_settings(shell::cargo(["build", "--package", "weir-appliance-weir", "--bin", "weir"]));
+        shell::run(&mut build)?;
+        Ok(Ending::Held)
+    });
     steps.run("tests", "all packages", || count(all_packages(flags), "test.log", &mut outcome));
     steps.run("loom", "the rings' loads and stores under every interleaving", || {
         count(interleavings(), "loom.log", &mut outcome)
@@ -123,10 +128,11 @@ fn run_as_root(cargo: &mut Command) {
     cargo.env(variable, "sudo --non-interactive --preserve-env");
 }
 
-/// An unattended build starts from nothing and never builds again: bookkeeping for the next build is wasted there.
+/// An unattended build starts from nothing and never builds again: bookkeeping for the next build is wasted there. It takes
+/// Cargo.lock as it is, so that a lock file that is not up to date is found.
 fn build_settings(mut cargo: Command) -> Command {
     if shell::in_ci() {
-        cargo.env("CARGO_INCREMENTAL", "0");
+        cargo.env("CARGO_INCREMENTAL", "0").arg("--locked");
     }
     cargo
 }
