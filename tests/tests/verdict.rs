@@ -55,7 +55,10 @@ fn a_verdict_drops_its_own_flow_in_the_kernel_and_no_other() {
     assert_eq!(after.dropped.get("flow-verdict-drop"), Some(&50), "{after:?}");
     assert_eq!(after.delivered - asked.delivered, 50, "the other flow goes on");
     let flow = "10.9.0.1:5001-10.9.0.2:48100/udp".parse().expect("a flow");
-    let question = weir_appliance_control::message::Request::Why(weir_appliance_control::message::WhyQuestion::Flow(flow));
-    let Ok(weir_appliance_control::message::Answer::Flow(why)) = rig.appliance.ask(&question) else { panic!("no explanation") };
+    let question =
+        weir_appliance_control::message::Request::Why(weir_appliance_control::message::WhyQuestion::Flow(flow));
+    let Ok(weir_appliance_control::message::Answer::Flow(why)) = rig.appliance.ask(&question) else {
+        panic!("no explanation")
+    };
     assert_eq!((why.steps[0].stage.as_str(), why.steps[0].found.as_str()), ("flow verdict", "drop"), "{why:?}");
 }

@@ -40,9 +40,15 @@ fn the_batch_reads_as_the_document_says() {
     assert_eq!((header.event_count.get(), header.batch_id.get(), header.first_event_id.get()), (2, 5, 900));
     let (first, rest) = EventHeader::read_from_prefix(events).expect("32 bytes");
     assert_eq!((first.event_id.get(), first.event_type.get(), first.source_id.get()), (900, 1, 11));
-    assert_eq!((first.timestamp_ns.get(), first.payload_length.get(), &rest[..8]), (1990, 2, b"on\0\0\0\0\0\0".as_slice()));
+    assert_eq!(
+        (first.timestamp_ns.get(), first.payload_length.get(), &rest[..8]),
+        (1990, 2, b"on\0\0\0\0\0\0".as_slice())
+    );
     let (second, rest) = EventHeader::read_from_prefix(&rest[8..]).expect("32 bytes");
-    assert_eq!((second.event_id.get(), second.event_type.get(), second.payload_length.get(), rest.len()), (901, 3, 0, 0));
+    assert_eq!(
+        (second.event_id.get(), second.event_type.get(), second.payload_length.get(), rest.len()),
+        (901, 3, 0, 0)
+    );
 }
 
 #[test]

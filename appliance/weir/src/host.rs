@@ -13,7 +13,9 @@ pub(crate) fn read() -> Host {
         let found = cpuinfo.lines().find(|line| line.starts_with(name));
         found.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
     };
-    let virtual_machine = cpuinfo.lines().any(|line| line.starts_with("flags") && line.split_whitespace().any(|flag| flag == "hypervisor"));
+    let virtual_machine = cpuinfo
+        .lines()
+        .any(|line| line.starts_with("flags") && line.split_whitespace().any(|flag| flag == "hypervisor"));
     let vendor = line("/sys/class/dmi/id/sys_vendor");
     Host {
         name: line("/proc/sys/kernel/hostname"),

@@ -128,7 +128,12 @@ fn main() -> ExitCode {
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "weir=info,warn".into());
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .init();
 }
 
 fn run(command: Command, out: &mut dyn Write) -> Outcome {
@@ -147,7 +152,9 @@ fn run(command: Command, out: &mut dyn Write) -> Outcome {
         Command::Replay(args) => offline::replay(&args, out),
         Command::Load(command) => load::run(&command, out),
         Command::Demo(args) => demo::run(&args, out),
-        Command::Dataplane(args) => place(&args).and_then(|place| dataplane::run(place, args.restarts)).map(done).map_err(failure),
+        Command::Dataplane(args) => {
+            place(&args).and_then(|place| dataplane::run(place, args.restarts)).map(done).map_err(failure)
+        }
         Command::Worker { name, process } => {
             place(&process).and_then(|place| worker::run(&name, &place, process.restarts)).map(done).map_err(failure)
         }
@@ -182,8 +189,9 @@ fn up(args: &UpArgs) -> anyhow::Result<Exit> {
     }
     let given = args.config.clone().filter(|_| args.interface.is_empty() && args.socket.is_none());
     let mut place = Place::of(std::path::Path::new(""), &config.control().socket);
-    std::fs::create_dir_all(place.folder())
-        .map_err(|error| anyhow::anyhow!("{}: cannot be made: {error}; run as root, or name another --socket", place.folder().display()))?;
+    std::fs::create_dir_all(place.folder()).map_err(|error| {
+        anyhow::anyhow!("{}: cannot be made: {error}; run as root, or name another --socket", place.folder().display())
+    })?;
     place.config = given.unwrap_or_else(|| place.folder().join("weir.yaml"));
     if args.config.as_ref() != Some(&place.config) {
         store::save(&place.config, &config)?;

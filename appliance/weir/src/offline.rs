@@ -22,7 +22,9 @@ use crate::{capture, failure, replay, why};
 
 /// `weir why --pcap`: every frame judged by the host's copy of the classifier, so that it needs no privilege.
 pub(crate) fn why(args: &WhyArgs, out: &mut dyn Write) -> Outcome {
-    let Some(path) = &args.pcap else { return Err(Problem::new("why", "neither flow nor capture", "name one of them").into()) };
+    let Some(path) = &args.pcap else {
+        return Err(Problem::new("why", "neither flow nor capture", "name one of them").into());
+    };
     let frames = judge(path, args.config.as_deref()).map_err(failure)?;
     args.render_frames(frames.into_iter().map(Ok::<_, Failure>), out)
 }
@@ -35,7 +37,10 @@ fn judge(path: &Path, config: Option<&Path>) -> Result<Vec<WhyFrame>> {
     let mut frames = Vec::new();
     capture::for_each(path, |met| {
         let explanation = Explanation::of(&tables, met.bytes, met.length as usize);
-        let rule = explanation.rule().and_then(|index| config.rules().get(usize::from(index))).map(|rule| rule.name.to_string());
+        let rule = explanation
+            .rule()
+            .and_then(|index| config.rules().get(usize::from(index)))
+            .map(|rule| rule.name.to_string());
         let verdict = why::verdict(&explanation, rule, |class| kernel_classes.takers(class).names());
         frames.push(why::frame(met.number, met.bytes, met.length, &explanation, verdict));
         Ok(())
@@ -57,7 +62,10 @@ pub(crate) fn replay(args: &ReplayArgs, out: &mut dyn Write) -> Outcome {
 pub(crate) fn down(socket: &Path, out: &mut dyn Write) -> Result<Exit> {
     let place = Place::of(Path::new(""), socket);
     if std::os::unix::net::UnixStream::connect(socket).is_ok() {
-        return Err(anyhow!("{}: a weir answers there; stop it with Ctrl-C or `systemctl stop weir`", socket.display()));
+        return Err(anyhow!(
+            "{}: a weir answers there; stop it with Ctrl-C or `systemctl stop weir`",
+            socket.display()
+        ));
     }
     let removed = weir_ebpf_loader::remove_pins(&place.pins).with_context(|| format!("{}", place.pins.display()))?;
     for file in [&place.control, &place.attach] {

@@ -25,7 +25,8 @@ impl Place {
         let folder = control.parent().unwrap_or(Path::new("/run/weir"));
         let instance = folder.file_name().map_or_else(|| "weir".into(), |name| name.to_string_lossy().into_owned());
         // Object names in the bpf file system may not contain dots.
-        let instance: String = instance.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
+        let instance: String =
+            instance.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
         Self {
             config: config.to_owned(),
             control: control.to_owned(),

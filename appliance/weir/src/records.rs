@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 use weir_dataplane_ring::Record;
+use weir_features_streaming::Streaming;
 use weir_features_streaming::query;
-use weir_features_streaming::rows::{SummaryRow, StreamRow, TalkerRow, kind};
+use weir_features_streaming::rows::{StreamRow, SummaryRow, TalkerRow, kind};
 use weir_features_worker::audit::{Audit, AuditRow, KIND_AUDIT};
 use weir_features_worker::feature::Feature;
-use weir_features_streaming::Streaming;
 use zerocopy::FromBytes;
 
 /// A record as its feature's JSON; a record of no known kind shows its numbers.
@@ -15,7 +15,9 @@ pub(crate) fn json(record: &Record) -> Value {
     let mut text = String::new();
     let body = &record.body[..];
     let written = match (record.feature, record.kind) {
-        (Streaming::ID, kind::WINDOW_1S | kind::WINDOW_1M) => row::<StreamRow>(body).map(|row| query::stream_row(&mut text, &row)),
+        (Streaming::ID, kind::WINDOW_1S | kind::WINDOW_1M) => {
+            row::<StreamRow>(body).map(|row| query::stream_row(&mut text, &row))
+        }
         (Streaming::ID, kind::TOP_TALKER) => row::<TalkerRow>(body).map(|row| query::talker_row(&mut text, &row)),
         (Streaming::ID, kind::SUMMARY) => row::<SummaryRow>(body).map(|row| query::summary_row(&mut text, &row)),
         (Audit::ID, KIND_AUDIT) => return row::<AuditRow>(body).map_or(Value::Null, |row| audit(&row)),

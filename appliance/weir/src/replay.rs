@@ -30,8 +30,9 @@ pub(crate) const EVERYTHING: &str = "rules: [{name: everything, match: any, acti
 pub(crate) fn run(path: &Path, config: &Config) -> Result<ReplayReport> {
     let kernel_classes = KernelClasses::of(&classes(config), 1)?;
     let rules = steering::rules(config, &kernel_classes).map_err(|problem| anyhow!("{problem}"))?;
-    let mut classifier = Classifier::load(LoadOptions { pin_root: None })
-        .context("the capture is not replayed: the classifier cannot be loaded (`weir why --pcap` needs no privilege)")?;
+    let mut classifier = Classifier::load(LoadOptions { pin_root: None }).context(
+        "the capture is not replayed: the classifier cannot be loaded (`weir why --pcap` needs no privilege)",
+    )?;
     classifier.install_rules(&rules.0, &rules.1)?;
     let mut report = ReplayReport::default();
     let mut streaming = Replay::<Streaming>::new(&Default::default());

@@ -90,7 +90,8 @@ pub(crate) fn up(place: Place, features: Vec<String>) -> Result<()> {
 }
 
 fn watch_signals(events: Sender<Event>) -> Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).context("signal handlers cannot be installed")?;
+    let mut signals =
+        signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).context("signal handlers cannot be installed")?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for _ in signals.forever() {
             if events.send(Event::Signal).is_err() {
@@ -140,7 +141,8 @@ impl Supervisor {
 
     fn start_due(&mut self) {
         let now = Instant::now();
-        let due: Vec<String> = self.waiting.iter().filter(|(_, waiting)| waiting.due <= now).map(|(name, _)| name.clone()).collect();
+        let due: Vec<String> =
+            self.waiting.iter().filter(|(_, waiting)| waiting.due <= now).map(|(name, _)| name.clone()).collect();
         for name in due {
             self.waiting.remove(&name);
             self.try_start(&name);
@@ -199,7 +201,11 @@ impl Supervisor {
         }
         command.arg("--config").arg(&self.place.config).args(["--restarts", &restarts]);
         // Its own process group: Ctrl-C reaches the supervisor, which stops the children in order.
-        let mut child = command.stdin(Stdio::null()).process_group(0).spawn().with_context(|| format!("{name} cannot be started"))?;
+        let mut child = command
+            .stdin(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("{name} cannot be started"))?;
         let pid = child.id();
         self.running.insert(name.to_owned(), Watched { pid, started: Instant::now() });
         if let Some(output) = child.stdout.take() {

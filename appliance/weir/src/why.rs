@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 
 use weir_appliance_control::matching::Protocol;
-use weir_appliance_control::message::{FlowTuple, Fragment, Inner, Ip, MessageFields, MessageKind, Ports, Tunnel, Verdict, WhyFrame};
+use weir_appliance_control::message::{
+    FlowTuple, Fragment, Inner, Ip, MessageFields, MessageKind, Ports, Tunnel, Verdict, WhyFrame,
+};
 use weir_ebpf_abi::batch::BatchHeader;
 use weir_ebpf_abi::decode::{self, Decoded, Layers};
 use weir_ebpf_abi::explain::Explanation;
@@ -68,9 +70,13 @@ fn message(bytes: &[u8], decoded: &Decoded) -> Option<MessageFields> {
         message::MessageKind::Batch => MessageKind::Batch,
     };
     let payload = bytes.get(usize::from(decoded.payload_offset)..).unwrap_or(&[]);
-    let multimodal = (kind == MessageKind::Multimodal).then(|| MultimodalHeader::read_from_prefix(payload).ok()).flatten();
+    let multimodal =
+        (kind == MessageKind::Multimodal).then(|| MultimodalHeader::read_from_prefix(payload).ok()).flatten();
     let multimodal = multimodal.map(|(header, _)| header);
-    let batch = (kind == MessageKind::Batch).then(|| BatchHeader::read_from_prefix(payload).ok()).flatten().map(|(header, _)| header);
+    let batch = (kind == MessageKind::Batch)
+        .then(|| BatchHeader::read_from_prefix(payload).ok())
+        .flatten()
+        .map(|(header, _)| header);
     let fields = &decoded.message;
     Some(MessageFields {
         kind,

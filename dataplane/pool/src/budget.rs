@@ -26,7 +26,9 @@ pub struct QueueBudget {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BudgetError {
     /// A ring size is not a power of two.
-    #[error("{what} has {value} slots: a ring has a power of two of at least 64; set `memory.rx_ring` to one, 4096 is the default")]
+    #[error(
+        "{what} has {value} slots: a ring has a power of two of at least 64; set `memory.rx_ring` to one, 4096 is the default"
+    )]
     NotPowerOfTwo {
         /// Which ring.
         what: &'static str,
@@ -34,7 +36,9 @@ pub enum BudgetError {
         value: u32,
     },
     /// The sum exceeds what one fill ring can hold.
-    #[error("{classes} classes of {rx_ring} slots need {frames} frames on one queue, {limit} is the limit; make `memory.rx_ring` smaller or use fewer classes")]
+    #[error(
+        "{classes} classes of {rx_ring} slots need {frames} frames on one queue, {limit} is the limit; make `memory.rx_ring` smaller or use fewer classes"
+    )]
     TooMany {
         /// Classes asked for.
         classes: u32,

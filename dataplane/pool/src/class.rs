@@ -124,7 +124,8 @@ impl ClassRing {
     /// attack or a broken worker: its owner is removed here and reported, and the others do not notice.
     pub fn recycle(&mut self, lent: &mut Lent<'_>) -> Option<Hostile> {
         // All cursors first, then the producer: the other order calls a taker hostile that finished a frame in between.
-        let claims: Fixed<Allegation, MAX_TAKERS> = self.takers.iter().map(|taker| taker.cursors.load(taker.slot)).collect();
+        let claims: Fixed<Allegation, MAX_TAKERS> =
+            self.takers.iter().map(|taker| taker.cursors.load(taker.slot)).collect();
         let producer = self.rx.producer();
         let mut hostile = None;
         let (rx, pieces) = (&self.rx, self.pieces);

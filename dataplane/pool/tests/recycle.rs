@@ -9,8 +9,8 @@ use weir_dataplane_pool::class::{ClassRing, Joining, Lent, TakerId};
 use weir_dataplane_pool::gauges::RingGauges;
 use weir_dataplane_pool::transmit::OnTheWay;
 use weir_dataplane_ring::{
-    CompletionRing, Descriptor, FillRing, HeapMemory, LaneRing, Memory, OwnerCursors, PAGE_LENGTH, RxOwner, RxReader, TakerCursors,
-    TxRing,
+    CompletionRing, Descriptor, FillRing, HeapMemory, LaneRing, Memory, OwnerCursors, PAGE_LENGTH, RxOwner, RxReader,
+    TakerCursors, TxRing,
 };
 
 /// Ends the test program when the pool allocates while it moves frames.
@@ -158,7 +158,10 @@ impl Model {
         let owner = Arc::new(OwnerCursors::new(Arc::clone(&page), 0).expect("owner page"));
         let id = TakerId(self.next_id);
         self.next_id += 1;
-        let cursor = self.class.join(Joining { id, cursors: owner, slot: 0, taken: Arc::default() }, &mut lent).expect("room for a taker");
+        let cursor = self
+            .class
+            .join(Joining { id, cursors: owner, slot: 0, taken: Arc::default() }, &mut lent)
+            .expect("room for a taker");
         assert_eq!(cursor, self.delivered, "a taker begins at the producer");
         let cursors = TakerCursors::new(page, 0).expect("taker page");
         self.takers[index] = Some(ModelTaker { id, cursors, cursor, lied: false });
@@ -176,7 +179,8 @@ impl Model {
             let Self { class, fill, on_the_way, .. } = self;
             let mut recycle = || class.recycle(&mut Lent { fill, on_the_way });
             let Some(found) = (if cold { recycle() } else { assert_no_alloc(recycle) }) else { break };
-            let index = self.takers.iter().position(|taker| taker.as_ref().is_some_and(|taker| taker.id == found.taker));
+            let index =
+                self.takers.iter().position(|taker| taker.as_ref().is_some_and(|taker| taker.id == found.taker));
             let taker = self.takers[index.expect("a live taker")].take().expect("a live taker");
             assert!(taker.lied, "an honest taker was called hostile: {found:?}");
         }

@@ -107,7 +107,9 @@ pub struct Offer {
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
     /// The other side speaks other words.
-    #[error("attach message of {length} bytes is not `{expected}`: two builds of weir are mixed; stop both and start one")]
+    #[error(
+        "attach message of {length} bytes is not `{expected}`: two builds of weir are mixed; stop both and start one"
+    )]
     Malformed {
         /// Bytes received.
         length: usize,
@@ -115,7 +117,9 @@ pub enum AttachError {
         expected: &'static str,
     },
     /// The pool offered fewer descriptors than it announced.
-    #[error("offer came with {found} file descriptors, {expected} were announced: two builds of weir are mixed; stop both and start one")]
+    #[error(
+        "offer came with {found} file descriptors, {expected} were announced: two builds of weir are mixed; stop both and start one"
+    )]
     Descriptors {
         /// Descriptors received.
         found: usize,

@@ -94,7 +94,8 @@ impl Audit {
     pub fn rows(&self) -> Vec<AuditRow> {
         let total: u64 = self.latency.iter().sum();
         let short = |ns: u64| u32::try_from(ns).unwrap_or(u32::MAX);
-        let at = |percent: f64| short(quantile(&self.latency, (total as f64 * percent / 100.0) as u64).min(self.longest_ns));
+        let at =
+            |percent: f64| short(quantile(&self.latency, (total as f64 * percent / 100.0) as u64).min(self.longest_ns));
         let [p50, p90, p95, p99, p999] = PERCENTILES.map(at);
         let latency_ns = [p50, p90, p95, p99, p999, short(self.longest_ns)];
         let others = (self.others.messages > 0).then_some(self.others);

@@ -7,7 +7,9 @@ use crate::outputs::Outputs;
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
 pub enum CheckpointError {
     /// The bytes end before the state they announce.
-    #[error("checkpoint of {length} bytes is too short (needs at least {needed}); start without it, the windows begin empty")]
+    #[error(
+        "checkpoint of {length} bytes is too short (needs at least {needed}); start without it, the windows begin empty"
+    )]
     Truncated {
         /// Bytes given.
         length: usize,
@@ -23,7 +25,9 @@ pub enum CheckpointError {
         expected: String,
     },
     /// A count or an index in the checkpoint is outside what the feature's tables hold.
-    #[error("checkpoint field `{field}` is {value}, at most {limit} is possible; start without it, the windows begin empty")]
+    #[error(
+        "checkpoint field `{field}` is {value}, at most {limit} is possible; start without it, the windows begin empty"
+    )]
     OutOfRange {
         /// Name of the field.
         field: &'static str,

@@ -50,7 +50,8 @@ impl<'a> Outputs<'a> {
     /// Gives a record of the feature's own `kind`, about stream time `time_ns`, with `body` of at most
     /// [`Record::BODY`] bytes. A longer body is cut to nothing and counted as dropped: half a record is worse than none.
     pub fn record(&mut self, kind: u16, time_ns: u64, body: &(impl IntoBytes + Immutable)) {
-        let put = Record::new(self.feature, kind, time_ns, body.as_bytes()).is_some_and(|record| self.records.put(record));
+        let put =
+            Record::new(self.feature, kind, time_ns, body.as_bytes()).is_some_and(|record| self.records.put(record));
         self.records_dropped += u64::from(!put);
     }
 

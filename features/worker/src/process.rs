@@ -37,7 +37,12 @@ pub enum Ending {
 ///
 /// # Errors
 /// When the two do not come together or the sandbox cannot be closed. A worker never runs with an open sandbox.
-pub fn run<F: Feature>(settings: &F::Settings, name: &str, socket: &Path, restarts: u32) -> Result<Ending, AttachError> {
+pub fn run<F: Feature>(
+    settings: &F::Settings,
+    name: &str,
+    socket: &Path,
+    restarts: u32,
+) -> Result<Ending, AttachError> {
     let parent = std::os::unix::process::parent_id();
     let connection = Channel::connect(socket)?;
     connection.send(Hello::new(name, restarts).as_bytes(), &[])?;
@@ -159,13 +164,23 @@ impl Attached {
         }
         let beat = TakerCursors::new(Arc::clone(&page) as _, 0)?;
         let taker = Taker::new(rings, frames, TakerCursors::new(page, 0)?, Some(kick), offer.kick_every);
-        Ok(Self { taker, epoll, owner, beat, records: Records { ring: records, full: 0 }, verdicts: Verdicts(table), lent })
+        Ok(Self {
+            taker,
+            epoll,
+            owner,
+            beat,
+            records: Records { ring: records, full: 0 },
+            verdicts: Verdicts(table),
+            lent,
+        })
     }
 
     /// Shows the pool that the worker lives, and what it has done.
     fn show(&self, now_ns: u64) {
         let TakerCounts { frames, bytes, without_metadata, bad_descriptors, kicks } = self.taker.counts();
-        for (index, value) in [frames, bytes, without_metadata, bad_descriptors, kicks, self.records.full].into_iter().enumerate() {
+        for (index, value) in
+            [frames, bytes, without_metadata, bad_descriptors, kicks, self.records.full].into_iter().enumerate()
+        {
             self.beat.set_counter(index, value);
         }
         self.beat.beat(now_ns);

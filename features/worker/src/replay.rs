@@ -50,7 +50,11 @@ impl<F: Feature> Replay<F> {
         while tick <= self.last_ns {
             self.feature.on_tick(tick, &mut out);
             run += 1;
-            tick = if run == TICKS_BEFORE_SKIP { (self.last_ns / TICK_NS * TICK_NS).max(tick + TICK_NS) } else { tick + TICK_NS };
+            tick = if run == TICKS_BEFORE_SKIP {
+                (self.last_ns / TICK_NS * TICK_NS).max(tick + TICK_NS)
+            } else {
+                tick + TICK_NS
+            };
         }
         self.next_tick_ns = Some(tick);
     }

@@ -55,7 +55,13 @@ impl Taker {
     /// A taker over `rings`. After every `kick_every` finished descriptors `kick` wakes the pool, so that it recycles
     /// long before a ring is full; without `kick` the pool looks by itself.
     #[must_use]
-    pub fn new(rings: Vec<TakerRing>, frames: UmemView, cursors: TakerCursors, kick: Option<EventFd>, kick_every: u32) -> Self {
+    pub fn new(
+        rings: Vec<TakerRing>,
+        frames: UmemView,
+        cursors: TakerCursors,
+        kick: Option<EventFd>,
+        kick_every: u32,
+    ) -> Self {
         Self { rings, frames, cursors, kick, kick_every, since_kick: 0, counts: TakerCounts::default() }
     }
 
@@ -116,7 +122,8 @@ fn one_batch(
     }
     // Only whole frames are handed on; the pieces behind the last end wait for the next batch. A frame has at most 18
     // pieces (the kernel's MAX_SKB_FRAGS + 1), so a full batch without an end cannot come from the kernel: it is skipped.
-    let used = if ends == 0 { if wanted == BATCH_FRAMES as u32 { wanted } else { 0 } } else { 64 - ends.leading_zeros() };
+    let used =
+        if ends == 0 { if wanted == BATCH_FRAMES as u32 { wanted } else { 0 } } else { 64 - ends.leading_zeros() };
     let tails: Fixed<&[u8], BATCH_FRAMES> = pieces.iter().map(|piece| piece.0).collect();
     let mut frames: Fixed<FrameView<'_>, BATCH_FRAMES> = Fixed::new();
     let mut first = 0_usize;
@@ -146,7 +153,8 @@ fn one_batch(
 
 /// The classifier's words in front of the frame at `address`.
 fn metadata(memory: &UmemView, address: u64, counts: &mut TakerCounts) -> FrameMeta {
-    let front = address.checked_sub(FrameMeta::SIZE as u64).and_then(|start| memory.bytes(start, FrameMeta::SIZE as u32));
+    let front =
+        address.checked_sub(FrameMeta::SIZE as u64).and_then(|start| memory.bytes(start, FrameMeta::SIZE as u32));
     front.and_then(|bytes| FrameMeta::read_before(bytes, FrameMeta::SIZE)).unwrap_or_else(|| {
         counts.without_metadata += 1;
         FrameMeta { rule: NO_RULE, ..FrameMeta::default() }

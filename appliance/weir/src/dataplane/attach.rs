@@ -14,7 +14,9 @@ use weir_dataplane_pool::class::TakerId;
 use weir_dataplane_pool::pool::{Place, Request};
 use weir_dataplane_ring::{OwnerCursors, OwnerPage, PAGE_LENGTH, Record, RecordConsumer, record_ring_length};
 use weir_ebpf_abi::flow::FLOW_SLOTS;
-use weir_features_worker::attach::{ANY_CORE, FLAG_SPIN, FLAG_VERDICTS, Hello, MAGIC, MAX_TAKER_RINGS, Offer, RingOffer, VERSION, parse};
+use weir_features_worker::attach::{
+    ANY_CORE, FLAG_SPIN, FLAG_VERDICTS, Hello, MAGIC, MAX_TAKER_RINGS, Offer, RingOffer, VERSION, parse,
+};
 use zerocopy::IntoBytes;
 
 use super::Dataplane;
@@ -58,12 +60,20 @@ fn attend(dataplane: &Arc<Dataplane>, connection: &Channel) -> Result<()> {
     let mut words = Epoll::new()?;
     words.add(connection, 0, Trigger::Level)?;
     let hello = read_hello(connection, &mut words)?;
-    let name = hello.name().map(str::to_owned).ok_or_else(|| anyhow!("a worker's name is not text; it is turned away"))?;
+    let name =
+        hello.name().map(str::to_owned).ok_or_else(|| anyhow!("a worker's name is not text; it is turned away"))?;
     let pid = connection.peer()?.pid;
     let id = dataplane.takers.next_id();
     let mut lent = lend(dataplane, connection, &name, id).with_context(|| format!("worker {name} is turned away"))?;
     let stop = Arc::clone(&lent.stop);
-    dataplane.takers.add(Taker { id, name: name.clone(), pid, restarts: hello.restarts, state: TakerState::Starting, stop });
+    dataplane.takers.add(Taker {
+        id,
+        name: name.clone(),
+        pid,
+        restarts: hello.restarts,
+        state: TakerState::Starting,
+        stop,
+    });
     let outcome = watch(dataplane, connection, &mut words, &name, id, &mut lent);
     dataplane.takers.remove(id);
     dataplane.ask(Request::Leave(id));
@@ -79,7 +89,10 @@ fn read_hello(connection: &Channel, words: &mut Epoll) -> Result<Hello> {
     let length = connection.receive(&mut bytes)?.length;
     let hello: Hello = parse(bytes.get(..length).unwrap_or(&[]), "a hello")?;
     if hello.magic != MAGIC || hello.version != VERSION {
-        bail!("a worker speaks version {} of the attach words, this is {VERSION}: two builds of weir are mixed", hello.version);
+        bail!(
+            "a worker speaks version {} of the attach words, this is {VERSION}: two builds of weir are mixed",
+            hello.version
+        );
     }
     Ok(hello)
 }
@@ -155,14 +168,21 @@ fn lend(dataplane: &Dataplane, connection: &Channel, name: &str, id: TakerId) ->
     for ((slot, ring), (start, described)) in rings.iter().enumerate().zip(starts.iter().zip(&mut offer.rings)) {
         pages.epoll.add(&*ring.socket, slot as u64, Trigger::Edge)?;
         let size = dataplane.rx_ring;
-        *described = RingOffer { start: *start, size, slot: slot as u32, class: u32::from(ring.class), queue: ring.queue };
+        *described =
+            RingOffer { start: *start, size, slot: slot as u32, class: u32::from(ring.class), queue: ring.queue };
         descriptors.push(ring.socket.as_fd());
     }
     connection.send(offer.as_bytes(), &descriptors).context("the offer cannot be sent")?;
     Ok(Lent { cursors, stop, records, corrupt: false })
 }
 
-fn join(dataplane: &Dataplane, name: &str, taker: TakerId, cursors: &Arc<OwnerCursors>, places: Vec<Place>) -> Result<Vec<u64>> {
+fn join(
+    dataplane: &Dataplane,
+    name: &str,
+    taker: TakerId,
+    cursors: &Arc<OwnerCursors>,
+    places: Vec<Place>,
+) -> Result<Vec<u64>> {
     let (answer, answered) = mpsc::sync_channel(1);
     let taken = dataplane.taken_of(name);
     dataplane.ask(Request::Join { taker, cursors: Arc::clone(cursors), taken, places, answer });

@@ -26,7 +26,9 @@ pub(crate) struct KernelClasses {
 
 /// More classes than the kernel's table has room for.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{needed} classes are needed for {interfaces} interfaces, {MAX_CLASSES} is the limit; use fewer interfaces or mirror to fewer sets of features")]
+#[error(
+    "{needed} classes are needed for {interfaces} interfaces, {MAX_CLASSES} is the limit; use fewer interfaces or mirror to fewer sets of features"
+)]
 pub(crate) struct TooManyClasses {
     needed: usize,
     interfaces: usize,
@@ -50,7 +52,11 @@ impl KernelClasses {
         if needed > MAX_CLASSES {
             return Err(TooManyClasses { needed, interfaces });
         }
-        let classes = ways.into_iter().zip(0..).map(|((takers, egress), number)| KernelClass { number, takers, egress }).collect();
+        let classes = ways
+            .into_iter()
+            .zip(0..)
+            .map(|((takers, egress), number)| KernelClass { number, takers, egress })
+            .collect();
         Ok(Self { classes })
     }
 

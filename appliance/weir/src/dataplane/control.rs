@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use weir_appliance_control::config::{AgentSpec, Config, RuleSpec};
 use weir_appliance_control::message::{
-    AgentStatus, Answer, Done, LineError, NewRule, RecordsAnswer, Reply, Request, RuleStatus, WhyQuestion, read_line, write_line,
+    AgentStatus, Answer, Done, LineError, NewRule, RecordsAnswer, Reply, Request, RuleStatus, WhyQuestion, read_line,
+    write_line,
 };
 use weir_appliance_control::name::{AgentId, RuleName};
 use weir_appliance_control::problem::Problem;
@@ -47,7 +48,10 @@ pub(super) fn listen(place: &Place) -> Result<UnixListener> {
             std::thread::sleep(Duration::from_millis(50));
             continue;
         }
-        bail!("{}: another weir answers there; stop it, or give this one a socket of its own (`control: socket:`)", path.display());
+        bail!(
+            "{}: another weir answers there; stop it, or give this one a socket of its own (`control: socket:`)",
+            path.display()
+        );
     }
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -55,7 +59,8 @@ pub(super) fn listen(place: &Place) -> Result<UnixListener> {
         }
         _ => {}
     }
-    UnixListener::bind(path).with_context(|| format!("{}: the control socket cannot be made; check the folder's owner", path.display()))
+    UnixListener::bind(path)
+        .with_context(|| format!("{}: the control socket cannot be made; check the folder's owner", path.display()))
 }
 
 /// Answers for as long as the process lives.
@@ -63,7 +68,8 @@ pub(super) fn serve(dataplane: &Arc<Dataplane>, listener: &UnixListener) {
     let busy = Arc::new(AtomicUsize::new(0));
     for connection in listener.incoming().map_while(Result::ok) {
         if busy.fetch_add(1, Ordering::AcqRel) >= CONVERSATIONS {
-            let problem = Problem::new(CONVERSATIONS.to_string(), "so many conversations are under way", "try again in a moment");
+            let problem =
+                Problem::new(CONVERSATIONS.to_string(), "so many conversations are under way", "try again in a moment");
             let _ = write_line(&mut &connection, &Reply::Error(problem));
             busy.fetch_sub(1, Ordering::AcqRel);
             continue;
@@ -90,9 +96,11 @@ fn converse(dataplane: &Dataplane, connection: &UnixStream) -> Result<()> {
         let reply = match read_line::<Request>(&mut lines) {
             Ok(request) => answer(dataplane, request).map_or_else(Reply::Error, Reply::Ok),
             Err(LineError::Closed) => return Ok(()),
-            Err(LineError::Json(error)) => {
-                Reply::Error(Problem::new("request", error.to_string(), "send one JSON object a line: {\"op\":\"status\"}"))
-            }
+            Err(LineError::Json(error)) => Reply::Error(Problem::new(
+                "request",
+                error.to_string(),
+                "send one JSON object a line: {\"op\":\"status\"}",
+            )),
             Err(error) => return Err(error.into()),
         };
         write_line(&mut &*connection, &reply)?;
@@ -108,7 +116,9 @@ fn answer(dataplane: &Dataplane, request: Request) -> Result<Answer, Problem> {
         Request::AgentList => Ok(Answer::Agents(agents(dataplane))),
         Request::AgentSet { agent } => set_agent(dataplane, agent).map(Answer::Done),
         Request::AgentRemove { id } => remove_agent(dataplane, id).map(Answer::Done),
-        Request::Why(WhyQuestion::Frame(bytes)) => explain::frame(dataplane, &bytes.0).map(|why| Answer::Frame(Box::new(why))),
+        Request::Why(WhyQuestion::Frame(bytes)) => {
+            explain::frame(dataplane, &bytes.0).map(|why| Answer::Frame(Box::new(why)))
+        }
         Request::Why(WhyQuestion::Flow(flow)) => explain::flow(dataplane, flow).map(|why| Answer::Flow(Box::new(why))),
         Request::Records { feature, limit } => {
             let kept = dataplane.board.read(feature.as_str());
@@ -144,7 +154,8 @@ fn rules(dataplane: &Dataplane) -> Result<Vec<RuleStatus>, Problem> {
 
 fn agents(dataplane: &Dataplane) -> Vec<AgentStatus> {
     let config = lock(&dataplane.config);
-    let reachable = |agent: &AgentSpec| weir_dataplane_io::net::link(agent.interface.as_str()).is_ok_and(|link| link.up);
+    let reachable =
+        |agent: &AgentSpec| weir_dataplane_io::net::link(agent.interface.as_str()).is_ok_and(|link| link.up);
     config.agents().iter().map(|agent| AgentStatus { agent: agent.clone(), reachable: reachable(agent) }).collect()
 }
 
@@ -174,7 +185,10 @@ fn remove_agent(dataplane: &Dataplane, id: AgentId) -> Result<Done, Problem> {
 }
 
 /// Makes one change: judged, in force, written. The configuration stays locked, so changes follow each other.
-fn change(dataplane: &Dataplane, make: impl FnOnce(&Config) -> Result<(Config, String), Problem>) -> Result<Done, Problem> {
+fn change(
+    dataplane: &Dataplane,
+    make: impl FnOnce(&Config) -> Result<(Config, String), Problem>,
+) -> Result<Done, Problem> {
     let mut config = lock(&dataplane.config);
     let (next, text) = make(&config)?;
     let steering = steering(&next, &dataplane.classes, &dataplane.ports)?;
@@ -190,7 +204,12 @@ fn change(dataplane: &Dataplane, make: impl FnOnce(&Config) -> Result<(Config, S
 ///
 /// # Errors
 /// When the kernel refuses a map; what was in force stays in force.
-pub(super) fn install(classifier: &mut Classifier, steering: &Steering, classes: &KernelClasses, ports: &[Port]) -> Result<()> {
+pub(super) fn install(
+    classifier: &mut Classifier,
+    steering: &Steering,
+    classes: &KernelClasses,
+    ports: &[Port],
+) -> Result<()> {
     let egress: Vec<(u8, u32)> = ports.iter().zip(0..).map(|(port, slot)| (slot, port.link.index)).collect();
     let mirror: Vec<u8> = (0..ports.len()).map(|slot| slot as u8).collect(); // at most MAX_EGRESS interfaces
     let has_mirror = classes.iter().any(|class| class.egress.is_some());

@@ -20,7 +20,11 @@ const LONGEST: usize = 9_216;
 pub(super) fn frame(dataplane: &Dataplane, bytes: &[u8]) -> Result<WhyFrame, Problem> {
     if bytes.is_empty() || bytes.len() > LONGEST {
         let cause = format!("a frame has 1 to {LONGEST} bytes");
-        return Err(Problem::new(format!("{} bytes", bytes.len()), cause, "give the bytes from the Ethernet header on"));
+        return Err(Problem::new(
+            format!("{} bytes", bytes.len()),
+            cause,
+            "give the bytes from the Ethernet header on",
+        ));
     }
     let explanation = lock(&dataplane.classifier).explain(bytes).map_err(internal)?;
     let verdict = verdict(dataplane, &explanation);
@@ -43,7 +47,8 @@ pub(super) fn flow(dataplane: &Dataplane, flow: FlowTuple) -> Result<FlowExplana
     let bytes = why::example(&flow);
     let explanation = lock(&dataplane.classifier).explain(&bytes).map_err(internal)?;
     let verdict = verdict(dataplane, &explanation);
-    let mut steps = vec![map_write(dataplane, &explanation)?, rule(dataplane, &explanation, &verdict)?, bucket(&explanation)];
+    let mut steps =
+        vec![map_write(dataplane, &explanation)?, rule(dataplane, &explanation, &verdict)?, bucket(&explanation)];
     if explanation.action().takes_a_ring() {
         steps.push(ring(dataplane, &explanation, &verdict)?);
         steps.extend(verdict.takers.iter().map(|taker| feature(dataplane, taker)));
@@ -96,7 +101,8 @@ fn rule(dataplane: &Dataplane, explanation: &Explanation, verdict: &Verdict) -> 
 }
 
 fn bucket(explanation: &Explanation) -> WhyStep {
-    let because = if explanation.by_flag != 0 { "a flag's share covers this bucket" } else { "no flag's share decided" };
+    let because =
+        if explanation.by_flag != 0 { "a flag's share covers this bucket" } else { "no flag's share decided" };
     let found = format!("{} of 10000", explanation.bucket);
     WhyStep { stage: "bucket".into(), found, because: because.into(), decided: explanation.by_flag != 0 }
 }

@@ -16,8 +16,8 @@ mod takers;
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::Path;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -223,7 +223,8 @@ fn pool_waiting(rings: &[Ring], classes: &KernelClasses) -> Result<(Epoll, Epoll
         // The sender is a taker without a process: it is woken by the arrival itself.
         epoll.add(&*ring.socket, 1, Trigger::Edge)?;
     }
-    let handle = Epoll::from_fd(epoll.as_fd().try_clone_to_owned().context("no descriptor is left; raise `ulimit -n`")?);
+    let handle =
+        Epoll::from_fd(epoll.as_fd().try_clone_to_owned().context("no descriptor is left; raise `ulimit -n`")?);
     Ok((epoll, handle, wake))
 }
 
@@ -253,7 +254,11 @@ impl Dataplane {
 
     fn wait_of(&self, name: &str) -> WaitMode {
         let config = lock(&self.config);
-        config.features().iter().find(|(feature, _)| feature.as_str() == name).map_or(config.wait(), |(_, spec)| spec.wait)
+        config
+            .features()
+            .iter()
+            .find(|(feature, _)| feature.as_str() == name)
+            .map_or(config.wait(), |(_, spec)| spec.wait)
     }
 
     /// The core a worker is pinned to: the batch cores in turn, in the order of the features' names.
@@ -264,7 +269,10 @@ impl Dataplane {
 
     fn flow_map(&self) -> Result<OwnedFd> {
         let classifier = lock(&self.classifier);
-        classifier.flow_map_fd().try_clone_to_owned().context("no descriptor is left for the flow-verdict map; raise `ulimit -n`")
+        classifier
+            .flow_map_fd()
+            .try_clone_to_owned()
+            .context("no descriptor is left for the flow-verdict map; raise `ulimit -n`")
     }
 
     fn pool_epoll_add(&self, kick: &EventFd, token: u64) -> Result<()> {

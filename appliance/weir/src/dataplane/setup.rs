@@ -65,13 +65,19 @@ pub(super) fn ports(config: &Config) -> Result<Vec<Port>> {
         let queues = match spec.queues {
             Queues::All => link.rx_queues,
             Queues::First(count) if count <= link.rx_queues => count,
-            Queues::First(count) => bail!("{}: {count} queues are configured, the interface has {}; lower `queues`", spec.name, link.rx_queues),
+            Queues::First(count) => bail!(
+                "{}: {count} queues are configured, the interface has {}; lower `queues`",
+                spec.name,
+                link.rx_queues
+            ),
         };
         ports.push(Port { spec: spec.clone(), link, queues, first_queue, bound: None });
         first_queue += queues;
     }
     if first_queue as usize > MAX_QUEUES {
-        bail!("{first_queue} queues on all interfaces, {MAX_QUEUES} is the limit; set `queues` lower, or `ethtool -L NAME combined N`");
+        bail!(
+            "{first_queue} queues on all interfaces, {MAX_QUEUES} is the limit; set `queues` lower, or `ethtool -L NAME combined N`"
+        );
     }
     Ok(ports)
 }
@@ -102,9 +108,15 @@ pub(super) fn bind(config: &Config, ports: &mut [Port], classes: &KernelClasses)
     };
     let budget = queue_budget(shape)?;
     let queue_count: u32 = ports.iter().map(|port| port.queues).sum();
-    let frames = budget.frames.checked_mul(queue_count).context("more frames than 2^32; use fewer queues or smaller rings")?;
+    let frames =
+        budget.frames.checked_mul(queue_count).context("more frames than 2^32; use fewer queues or smaller rings")?;
     let node = ports.first().and_then(|port| port.link.numa_node);
-    let umem = Umem::create_with(UmemOptions { frames, frame_size: memory.frame_size, hugepages: pages(memory.hugepages), node })?;
+    let umem = Umem::create_with(UmemOptions {
+        frames,
+        frame_size: memory.frame_size,
+        hugepages: pages(memory.hugepages),
+        node,
+    })?;
     let shares = Shares { frames_per_queue: budget.frames, frame_shift: memory.frame_size.trailing_zeros() };
     let mut bound = Bound { umem, shares, queues: Vec::new(), rings: Vec::new() };
     for index in 0..ports.len() {

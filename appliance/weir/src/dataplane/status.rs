@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use weir_appliance_control::message::{
-    CoreStatus, FeatureStatus, Identity, InterfaceMode, InterfaceStatus, MemoryStatus, ProcessState, ProcessStatus, RingStatus,
-    SourceWindow, Status, WindowStatus,
+    CoreStatus, FeatureStatus, Identity, InterfaceMode, InterfaceStatus, MemoryStatus, ProcessState, ProcessStatus,
+    RingStatus, SourceWindow, Status, WindowStatus,
 };
 use weir_appliance_control::taker::FeatureName;
 use weir_dataplane_io::umem::Backing;
@@ -43,14 +43,23 @@ pub(super) fn status(dataplane: &Dataplane) -> Result<Status> {
             uptime_s: dataplane.started.elapsed().as_secs_f64(),
             host: host::read(),
         },
-        interfaces: dataplane.ports.iter().zip(&dataplane.attached).map(|(port, attached)| interface(port, attached)).collect(),
+        interfaces: dataplane
+            .ports
+            .iter()
+            .zip(&dataplane.attached)
+            .map(|(port, attached)| interface(port, attached))
+            .collect(),
         features: features(dataplane, &takers),
         evicted: dataplane.takers.evicted(),
         processes,
         rings,
         counters: counters::balance(dataplane)?,
         memory: memory_status(dataplane, beside),
-        cores: CoreStatus { plan: plan(&dataplane.cores), source: dataplane.cores.source.name().to_owned(), idle_cpu_percent: None },
+        cores: CoreStatus {
+            plan: plan(&dataplane.cores),
+            source: dataplane.cores.source.name().to_owned(),
+            idle_cpu_percent: None,
+        },
     })
 }
 
@@ -70,7 +79,14 @@ fn interface(port: &Port, attached: &weir_ebpf_loader::Attached) -> InterfaceSta
     };
     let now = net::link(port.spec.name.as_str()).ok();
     let name = port.spec.name.to_string();
-    InterfaceStatus { name, mode, why, queues: port.queues, up: Some(now.as_ref().is_some_and(|link| link.up)), mtu: Some(port.link.mtu) }
+    InterfaceStatus {
+        name,
+        mode,
+        why,
+        queues: port.queues,
+        up: Some(now.as_ref().is_some_and(|link| link.up)),
+        mtu: Some(port.link.mtu),
+    }
 }
 
 fn rings(dataplane: &Dataplane) -> Result<Vec<RingStatus>> {

@@ -49,7 +49,11 @@ pub(crate) fn rules(config: &Config, classes: &KernelClasses) -> Result<RulesAnd
 fn class(set: TakerSet, classes: &KernelClasses) -> Result<u8, Problem> {
     classes.first_of(set).ok_or_else(|| {
         let cause = "no ring is bound for this set of takers";
-        Problem::new(set.to_string(), cause, "write the rule into the configuration and restart weir: rings are bound at start")
+        Problem::new(
+            set.to_string(),
+            cause,
+            "write the rule into the configuration and restart weir: rings are bound at start",
+        )
     })
 }
 
@@ -62,7 +66,11 @@ fn agent(spec: &AgentSpec, ports: &[Port]) -> Result<Agent, Problem> {
     let found = ports.iter().zip(0..).find(|(port, _)| port.spec.name == spec.interface);
     let (port, egress) = found.ok_or_else(|| {
         let cause = format!("agent {} is behind an interface that weir does not run on", spec.id);
-        Problem::new(spec.interface.as_str(), cause, "add the interface under `interfaces:` and restart, or name one that is there")
+        Problem::new(
+            spec.interface.as_str(),
+            cause,
+            "add the interface under `interfaces:` and restart, or name one that is there",
+        )
     })?;
     Ok(made(spec, egress, port.link.index, port.link.mac))
 }
@@ -70,7 +78,8 @@ fn agent(spec: &AgentSpec, ports: &[Port]) -> Result<Agent, Problem> {
 /// The agents of `config` with made-up interfaces, in the order in which the configuration names them: for who explains a
 /// capture on a host that may have none of them.
 pub(crate) fn offline_agents(config: &Config) -> Vec<Agent> {
-    let egress = |spec: &AgentSpec| config.interfaces().iter().position(|port| port.name == spec.interface).unwrap_or(0) as u8;
+    let egress =
+        |spec: &AgentSpec| config.interfaces().iter().position(|port| port.name == spec.interface).unwrap_or(0) as u8;
     config.agents().iter().map(|spec| made(spec, egress(spec), u32::from(egress(spec)) + 1, [0; 6])).collect()
 }
 

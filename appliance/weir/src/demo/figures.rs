@@ -35,7 +35,6 @@ pub(super) fn between(first: &Status, last: &Status, seconds: f64) -> Vec<Option
         higher("events", "1/s", events),
         windows.and_then(|window| window.p50_us).and_then(|value| lower("latency p50", "us", value)),
         windows.and_then(|window| window.p99_us).and_then(|value| lower("latency p99", "us", value)),
-        lower("memory", "MiB", last.memory.pss_beside_umem_bytes as f64 / 1048576.0)
-            .map(|row| row.bounded(64.0)),
+        lower("memory", "MiB", last.memory.pss_beside_umem_bytes as f64 / 1048576.0).map(|row| row.bounded(64.0)),
     ]
 }

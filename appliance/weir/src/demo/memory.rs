@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow};
 use weir_appliance_console::demo::DemoArgs;
 use weir_appliance_control::message::{BenchReport, Better};
-use weir_appliance_lab::load::{MemoryRig, MemorySpec};
 use weir_appliance_lab::load;
+use weir_appliance_lab::load::{MemoryRig, MemorySpec};
 use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
 use weir_dataplane_io::clock;
 use weir_dataplane_ring::Record;
@@ -46,15 +46,18 @@ pub(super) fn run(args: &DemoArgs, out: &mut dyn Write) -> Result<BenchReport> {
     let taken = taken?;
     let per_second = |count: u64| count as f64 / taken.seconds.max(f64::EPSILON);
     let micros = |ns: u64| ns as f64 / 1000.0;
-    Ok(figures::report(described, vec![
-        once("sent", "1/s", Better::Higher, per_second(sent)),
-        once("taken", "1/s", Better::Higher, per_second(taken.counts.frames)),
-        once("bytes", "MB/s", Better::Higher, per_second(taken.counts.bytes) / 1e6),
-        once("no metadata", "frames", Better::Lower, taken.counts.without_metadata as f64),
-        once("records", "1/s", Better::Higher, per_second(taken.records)),
-        once("latency p50", "us", Better::Lower, micros(taken.p50_ns)),
-        once("latency p99", "us", Better::Lower, micros(taken.p99_ns)),
-    ]))
+    Ok(figures::report(
+        described,
+        vec![
+            once("sent", "1/s", Better::Higher, per_second(sent)),
+            once("taken", "1/s", Better::Higher, per_second(taken.counts.frames)),
+            once("bytes", "MB/s", Better::Higher, per_second(taken.counts.bytes) / 1e6),
+            once("no metadata", "frames", Better::Lower, taken.counts.without_metadata as f64),
+            once("records", "1/s", Better::Higher, per_second(taken.records)),
+            once("latency p50", "us", Better::Lower, micros(taken.p50_ns)),
+            once("latency p99", "us", Better::Lower, micros(taken.p99_ns)),
+        ],
+    ))
 }
 
 #[derive(Default)]

@@ -22,7 +22,10 @@ pub(crate) fn run(args: &DemoArgs, out: &mut dyn Write) -> Outcome {
         Some(why) => {
             if !args.json {
                 writeln!(out, "rig: memory. {why}")?;
-                writeln!(out, "As root (`sudo weir demo`) the same command shows frames on veth pairs, classified in the driver,")?;
+                writeln!(
+                    out,
+                    "As root (`sudo weir demo`) the same command shows frames on veth pairs, classified in the driver,"
+                )?;
                 writeln!(out, "forwarded in the kernel and worked on in a sandboxed process of their own.")?;
             }
             memory::run(args, out).map_err(failure)?

@@ -30,6 +30,8 @@ agents:
   - {id: 1, address: 10.9.0.1, mac: \"02:57:45:49:00:01\", interface: eth0}
   - {id: 2, address: 10.9.1.1, mac: \"02:57:45:49:01:02\", interface: eth1}
 ";
+/// 2 MiB pages for the frames of two queues with three classes each: 31,744 frames of 2 KiB, and some to spare.
+const HUGEPAGES: u64 = 40;
 /// Base messages a second from left to right; a small part of what the kernel forwards, so that a laptop stays usable.
 const MESSAGES_PER_SECOND: f64 = 20_000.0;
 /// Frames of 22 events a second, and captured frames a second.
@@ -49,7 +51,10 @@ pub(super) fn run(args: &DemoArgs, out: &mut dyn Write) -> Result<BenchReport> {
         tell("an earlier lab's remains were removed")?;
     }
     tell("rig: three network namespaces in a row, joined by veth pairs; the box is the middle one")?;
-    let lab = Lab::create(&LabSpec::line())?;
+    let mut lab = Lab::create(&LabSpec::line())?;
+    // Given back with the lab. Where the host has not enough memory in one piece, the box says that it runs on plain pages.
+    let pages = lab.reserve_hugepages(HUGEPAGES).unwrap_or(0);
+    tell(&format!("{pages} hugepages are free for frames"))?;
     let program = std::env::current_exe().context("the path of this program is not known")?;
     let mut appliance = Appliance::start(&lab, lab.node("box")?, &program, CONFIG)?;
     tell("the box is up: classifier attached, rings bound, streaming in its sandbox")?;
@@ -57,7 +62,8 @@ pub(super) fn run(args: &DemoArgs, out: &mut dyn Write) -> Result<BenchReport> {
     let _sinks = [sink(&lab, "left")?, sink(&lab, "right")?];
     let stop = Arc::new(AtomicBool::new(false));
     let senders = senders(&lab, &stop)?;
-    let first = appliance.wait_until("traffic arrives", Duration::from_secs(10), |status| status.counters.delivered > 0)?;
+    let first =
+        appliance.wait_until("traffic arrives", Duration::from_secs(10), |status| status.counters.delivered > 0)?;
     let start = Instant::now();
     let used = figures::processor_ns(&first);
     let shown = if plain { lines(&appliance, args, start, &mut tell) } else { live(&appliance, args, start) };
@@ -73,8 +79,10 @@ pub(super) fn run(args: &DemoArgs, out: &mut dyn Write) -> Result<BenchReport> {
     let used = figures::processor_ns(&last).saturating_sub(used) as f64 / 1e9;
     rows.push(figures::once("processor", "% of a core", Better::Lower, used * 100.0 / seconds.max(f64::EPSILON)));
     appliance.stop();
-    let modes: Vec<String> = first.interfaces.iter().map(|port| format!("{} {}", port.name, port.mode.as_str())).collect();
-    Ok(figures::report(format!("namespaces and veth pairs ({})", modes.join(", ")), rows))
+    let modes: Vec<String> =
+        first.interfaces.iter().map(|port| format!("{} {}", port.name, port.mode.as_str())).collect();
+    let pages = &first.memory.backing;
+    Ok(figures::report(format!("namespaces and veth pairs ({}), frames on {pages}", modes.join(", ")), rows))
 }
 
 fn sink(lab: &Lab, node: &str) -> Result<Sink> {
@@ -100,7 +108,12 @@ fn senders(lab: &Lab, stop: &Arc<AtomicBool>) -> Result<Vec<Sending>> {
         path: east.clone(),
         ..TrafficSpec::pair(Content::Message { frame_bytes: 256 })
     };
-    let batches = TrafficSpec { producers: 4, first_source: 100, path: east, ..TrafficSpec::pair(Content::Batch { events: 22, event_bytes: 64 }) };
+    let batches = TrafficSpec {
+        producers: 4,
+        first_source: 100,
+        path: east,
+        ..TrafficSpec::pair(Content::Batch { events: 22, event_bytes: 64 })
+    };
     let mut wire = generate::afxdp::XdpSender::new(lab.node("left")?, "wire0")?;
     let mut sockets = generate::udp::UdpSender::new(lab.node("left")?, &batches)?;
     let mut capture = generate::capture::CaptureSender::new(lab.node("right")?, "wire0", CAPTURE, between(&west))?;
@@ -118,9 +131,14 @@ fn senders(lab: &Lab, stop: &Arc<AtomicBool>) -> Result<Vec<Sending>> {
 /// message for an agent it does not know and a cut frame, both of which pass and are noted.
 fn between(path: &packet::Path) -> Vec<Vec<u8>> {
     let to = |port: u16, payload: &[u8]| packet::Path { destination_port: port, ..path.clone() }.udp(payload).0;
-    let standard = |agent: u32| StandardHeader { source_agent_id: 2.into(), dest_agent_id: agent.into(), ..StandardHeader::default() };
+    let standard = |agent: u32| StandardHeader {
+        source_agent_id: 2.into(),
+        dest_agent_id: agent.into(),
+        ..StandardHeader::default()
+    };
     let header = MultimodalHeader { standard: standard(1), ..MultimodalHeader::default() };
-    let parts: [(Modality, &[u8]); 2] = [(Modality::Text, b"valve 7 sounds odd"), (Modality::Sensor, &[0, 1, 4, 9, 16, 25])];
+    let parts: [(Modality, &[u8]); 2] =
+        [(Modality::Text, b"valve 7 sounds odd"), (Modality::Sensor, &[0, 1, 4, 9, 16, 25])];
     let multimodal = to(PORT_MULTIMODAL, &packet::multimodal(&header, &parts));
     let discarded = to(9, b"nobody reads this");
     let unknown = to(PORT_STANDARD, &packet::message(&standard(4711), b"to nobody"));
@@ -154,11 +172,17 @@ impl Source for Watched {
 
 fn live(appliance: &Appliance, args: &DemoArgs, start: Instant) -> Result<()> {
     let socket = Socket::new(appliance.socket().to_owned());
-    watch(&mut Watched { socket, end: start + args.minutes }, Symbols::of_terminal()).context("the terminal cannot be used")
+    watch(&mut Watched { socket, end: start + args.minutes }, Symbols::of_terminal())
+        .context("the terminal cannot be used")
 }
 
 /// One line a second, for logs and pipes.
-fn lines(appliance: &Appliance, args: &DemoArgs, start: Instant, tell: &mut impl FnMut(&str) -> std::io::Result<()>) -> Result<()> {
+fn lines(
+    appliance: &Appliance,
+    args: &DemoArgs,
+    start: Instant,
+    tell: &mut impl FnMut(&str) -> std::io::Result<()>,
+) -> Result<()> {
     let end = start + args.minutes;
     let mut before = appliance.status()?.counters;
     while Instant::now() < end {
@@ -166,7 +190,10 @@ fn lines(appliance: &Appliance, args: &DemoArgs, start: Instant, tell: &mut impl
         let now = appliance.status()?.counters;
         let (forwarded, delivered) = (now.forwarded - before.forwarded, now.delivered - before.delivered);
         let (passed, dropped) = (now.passed - before.passed, now.dropped_total() - before.dropped_total());
-        tell(&format!("{:>5.0} s  forwarded {forwarded}  delivered {delivered}  passed {passed}  dropped {dropped}", start.elapsed().as_secs_f64()))?;
+        tell(&format!(
+            "{:>5.0} s  forwarded {forwarded}  delivered {delivered}  passed {passed}  dropped {dropped}",
+            start.elapsed().as_secs_f64()
+        ))?;
         before = now;
     }
     Ok(())

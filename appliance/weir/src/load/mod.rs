@@ -9,8 +9,8 @@ use anyhow::{Result, bail};
 use weir_appliance_console::answer::Outcome;
 use weir_appliance_console::load::{self as shown, LatencyArgs, LoadCommand, StreamArgs};
 use weir_appliance_control::message::{BenchReport, BenchRow, Better};
-use weir_appliance_lab::load::{MemoryRig, MemorySpec};
 use weir_appliance_lab::load::{Flow, Labels, Meter, Outcome as Account, Plan, RingReceiver, run as drive};
+use weir_appliance_lab::load::{MemoryRig, MemorySpec};
 use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
 
 use weir_features_worker::audit::PERCENTILES;
@@ -81,7 +81,9 @@ fn stream_wired(args: &StreamArgs, spec: TrafficSpec) -> Result<BenchReport> {
     let account = wired::run([Some(Stream { spec, per_second }), None], duration)?;
     let mut rows = wired::rows(&account, events_per_frame(content));
     if args.verify_delivery {
-        rows.push(count("lost by number", account.sent - account.received.min(account.sent)).map(|row| row.bounded(0.0)));
+        rows.push(
+            count("lost by number", account.sent - account.received.min(account.sent)).map(|row| row.bounded(0.0)),
+        );
         rows.push(count("doubled or late", account.not_rising).map(|row| row.bounded(0.0)));
     }
     Ok(wired_report("stream_load_test", &account, rows))
@@ -100,7 +102,9 @@ fn latency_wired(args: &LatencyArgs, background: TrafficSpec, probes: TrafficSpe
     ];
     let account = wired::run(streams, Duration::from_secs(args.duration).mul_f64(scale))?;
     let mut rows = wired::rows(&account, 1.0);
-    for (percentile, ns) in PERCENTILES.iter().zip(&account.latency_ns).filter(|(percentile, _)| args.percentiles.contains(percentile)) {
+    for (percentile, ns) in
+        PERCENTILES.iter().zip(&account.latency_ns).filter(|(percentile, _)| args.percentiles.contains(percentile))
+    {
         rows.push(BenchRow::of_runs(format!("probe p{percentile}"), "us", Better::Lower, &[*ns as f64 / 1000.0]));
     }
     if let Some(ns) = account.latency_ns.last() {
@@ -116,7 +120,8 @@ fn wired_report(bench: &str, account: &wired::Account, rows: Vec<Option<BenchRow
 
 fn latency(args: &LatencyArgs) -> Result<BenchReport> {
     let background = TrafficSpec { producers: 4, ..TrafficSpec::pair(content(64)) };
-    let probes = TrafficSpec { first_source: PROBES, ..TrafficSpec::pair(Content::Message { frame_bytes: PROBE_BYTES }) };
+    let probes =
+        TrafficSpec { first_source: PROBES, ..TrafficSpec::pair(Content::Message { frame_bytes: PROBE_BYTES }) };
     if demo::missing().is_none() {
         return latency_wired(args, background, probes);
     }

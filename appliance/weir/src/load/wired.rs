@@ -78,7 +78,9 @@ pub(crate) fn run(streams: [Option<Stream>; 2], duration: Duration) -> Result<Ac
         offered += per_second * duration.as_secs_f64();
         generator = sender.describe();
         let stop = Arc::clone(&stop);
-        sending.push(std::thread::spawn(move || -> Result<u64, LabError> { load::drive(&mut sender, &mut traffic, per_second, &stop) }));
+        sending.push(std::thread::spawn(move || -> Result<u64, LabError> {
+            load::drive(&mut sender, &mut traffic, per_second, &stop)
+        }));
     }
     std::thread::sleep(duration);
     stop.store(true, Ordering::Relaxed);
@@ -95,7 +97,8 @@ pub(crate) fn run(streams: [Option<Stream>; 2], duration: Duration) -> Result<Ac
     });
     let counters = settled.or_else(|_| appliance.status())?.counters;
     let mut account = last_word(&appliance, taken(&counters))?;
-    account.rig = "namespaces and veth pairs, one queue each, native XDP, AF_XDP copy mode, worker in its sandbox".to_owned();
+    account.rig =
+        "namespaces and veth pairs, one queue each, native XDP, AF_XDP copy mode, worker in its sandbox".to_owned();
     account.generator = generator;
     (account.offered, account.sent, account.seconds, account.counters) = (offered as u64, sent, seconds, counters);
     appliance.stop();
@@ -157,7 +160,8 @@ fn audited(appliance: &Appliance) -> Result<Account> {
             account.not_rising += number("not_rising");
             if name == "test1" && account.latency_ns.is_empty() {
                 let list = row.get("latency_ns").and_then(serde_json::Value::as_array);
-                account.latency_ns = list.map(|list| list.iter().filter_map(serde_json::Value::as_u64).collect()).unwrap_or_default();
+                account.latency_ns =
+                    list.map(|list| list.iter().filter_map(serde_json::Value::as_u64).collect()).unwrap_or_default();
             }
         }
     }
