@@ -5,8 +5,8 @@
 //! stores the verdict; the time ends when the run that dropped has returned. So it includes up to one run of a frame with
 //! its system call, which is what stands in for the next frame's arrival, and nothing of a wire.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
 use weir_appliance_control::message::{BenchRow, Better};

@@ -4,6 +4,8 @@
 //! peers' runs are alternated in the same minutes; a run that another program disturbed is thrown away and made again;
 //! what is shown is the median with the range of all runs that count. README.md says what is fair in each comparison.
 
+pub mod bare;
+pub mod boxed;
 pub mod host;
 pub mod noise;
 pub mod report;

@@ -5,30 +5,30 @@ use anyhow::{Result, bail};
 use crate::noise;
 
 /// One thing that is measured.
-pub struct Case<'a> {
+pub struct Case<'a, T = f64> {
     /// Its name.
     pub name: String,
-    /// Makes one run and gives its figure.
-    pub run: Box<dyn FnMut() -> Result<f64> + 'a>,
+    /// Makes one run and gives its figure, or several.
+    pub run: Box<dyn FnMut() -> Result<T> + 'a>,
 }
 
-impl<'a> Case<'a> {
+impl<'a, T> Case<'a, T> {
     /// A case of this name.
-    pub fn new(name: impl Into<String>, run: impl FnMut() -> Result<f64> + 'a) -> Self {
+    pub fn new(name: impl Into<String>, run: impl FnMut() -> Result<T> + 'a) -> Self {
         Self { name: name.into(), run: Box::new(run) }
     }
 }
 
 /// The runs of each case, in the order of the cases.
 #[derive(Clone, Debug, Default)]
-pub struct Measured {
+pub struct Measured<T = f64> {
     /// Figures that count.
-    pub runs: Vec<Vec<f64>>,
+    pub runs: Vec<Vec<T>>,
     /// Runs thrown away.
     pub discarded: usize,
 }
 
-impl Measured {
+impl<T> Measured<T> {
     /// The note that stands under a table.
     #[must_use]
     pub fn note(&self) -> String {
@@ -45,8 +45,9 @@ const PATIENCE: usize = 4;
 ///
 /// # Errors
 /// A case failed, or the machine never was quiet for long enough.
-pub fn alternate(cases: &mut [Case<'_>], rounds: usize, cores: &[u32]) -> Result<Measured> {
-    let mut measured = Measured { runs: vec![Vec::with_capacity(rounds); cases.len()], discarded: 0 };
+pub fn alternate<T>(cases: &mut [Case<'_, T>], rounds: usize, cores: &[u32]) -> Result<Measured<T>> {
+    let runs = cases.iter().map(|_| Vec::with_capacity(rounds)).collect();
+    let mut measured = Measured { runs, discarded: 0 };
     let (count, most) = (cases.len(), rounds * cases.len() * PATIENCE);
     for number in 0..rounds {
         for step in 0..count {

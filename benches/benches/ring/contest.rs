@@ -22,7 +22,7 @@ fn lane_threads(batch: u32) -> Result<f64> {
 
 fn record_threads<const N: usize>(batch: u32) -> Result<f64>
 where
-    [u64; N]: Item + weir_dataplane_ring::record::Plain,
+    [u64; N]: Item + weir_dataplane_ring::memory::Plain,
 {
     let memory: Arc<dyn Memory> = HeapMemory::zeroed(pairs::record_bytes::<[u64; N]>());
     let producer = RecordProducer::<[u64; N]>::attach(Arc::clone(&memory), pairs::SLOTS)?;

@@ -68,7 +68,7 @@ impl<T> Records<T> {
 
 impl<const N: usize> Give for Records<[u64; N]>
 where
-    [u64; N]: Item + weir_dataplane_ring::record::Plain,
+    [u64; N]: Item + weir_dataplane_ring::memory::Plain,
 {
     #[inline]
     fn give(&mut self, first: u64, batch: u32) -> u32 {
@@ -96,7 +96,7 @@ pub(crate) struct RecordsOut<T>(pub(crate) RecordConsumer<T>);
 
 impl<const N: usize> Take for RecordsOut<[u64; N]>
 where
-    [u64; N]: Item + weir_dataplane_ring::record::Plain,
+    [u64; N]: Item + weir_dataplane_ring::memory::Plain,
 {
     #[inline]
     fn take(&mut self, expected: u64, batch: u32, wrong: &mut u64) -> u32 {

@@ -1,0 +1,112 @@
+//! From the wire into a worker process, beside bare AF_XDP in one process and beside dpdk-testpmd.
+//!
+//! What is fair: the same generator, wire, ring size and core for all, alternated; rates are frames that were taken over
+//! the time of sending, losses included. The bare reader gives every frame straight back and looks at none; ours is
+//! classified, handed to another process, counted by source and type there, and comes back behind its cursor.
+//! testpmd holds the generator back instead of dropping, so its rate is that of a pair.
+
+use anyhow::Result;
+use weir_appliance_control::message::{BenchRow, Better};
+use weir_appliance_lab::generate::live::Live;
+use weir_appliance_lab::traffic::{Content, TrafficSpec};
+use weir_appliance_lab::{Lab, LabSpec};
+use weir_benches::report::{self, Words};
+use weir_benches::runs::{Case, alternate};
+use weir_benches::{boxed, noise, wire};
+
+mod peers;
+
+/// Frames of a burst: about half a second.
+const FRAMES: u32 = 1 << 21;
+const GOAL_BARE: f64 = 0.95;
+const GOAL_TESTPMD: f64 = 1.0;
+
+/// Who takes what.
+struct Shape {
+    name: &'static str,
+    frame_bytes: u32,
+    config: &'static str,
+    goal: bool,
+}
+
+const ONE: &str = "features: {streaming: {enabled: true, wait: spin}}
+rules: [{name: all, match: \"udp dport 48100\", action: deliver, to: [streaming]}]
+";
+const TWO_TAKERS: &str = "features: {streaming: {enabled: true}, test1: {enabled: true}}
+rules: [{name: all, match: \"udp dport 48100\", action: deliver, to: [streaming, test1]}]
+";
+const FOUR_CLASSES: &str = "features: {streaming: {enabled: true}, test1: {enabled: true}, test2: {enabled: true}}
+rules:
+  - {name: user, match: \"type 1\", action: deliver, to: [streaming]}
+  - {name: system, match: \"type 2\", action: deliver, to: [test1]}
+  - {name: error, match: \"type 3\", action: deliver, to: [test2]}
+  - {name: rest, match: \"udp dport 48100\", action: deliver, to: [streaming, test1]}
+";
+
+const SHAPES: [Shape; 4] = [
+    Shape { name: "70 bytes, 1 class, 1 taker", frame_bytes: 70, config: ONE, goal: true },
+    Shape { name: "1514 bytes, 1 class, 1 taker", frame_bytes: 1514, config: ONE, goal: true },
+    // With more workers than cores they share one, asleep when idle: no goal, but no secret either.
+    Shape { name: "70 bytes, 1 class, 2 takers on one core", frame_bytes: 70, config: TWO_TAKERS, goal: false },
+    Shape { name: "70 bytes, 4 classes, 3 takers on one core", frame_bytes: 70, config: FOUR_CLASSES, goal: false },
+];
+
+/// Millions of frames a second that reached the worker.
+fn ours(lab: &Lab, shape: &Shape) -> Result<f64> {
+    let (outside, inside) = (lab.node("outside")?, lab.node("box")?);
+    let appliance = boxed::start(lab, inside, shape.config)?;
+    let mut live = generator(lab, shape.frame_bytes)?;
+    let before = boxed::at_rest(&appliance)?;
+    boxed::set_real_time(&before, true)?;
+    let seconds = boxed::timed_burst(outside, &mut live, FRAMES);
+    boxed::set_real_time(&before, false)?;
+    let seconds = seconds?;
+    let after = boxed::at_rest(&appliance)?;
+    let mut appliance = appliance;
+    appliance.stop();
+    Ok((after.counters.delivered - before.counters.delivered) as f64 / seconds / 1e6)
+}
+
+fn generator(lab: &Lab, frame_bytes: u32) -> Result<Live> {
+    let spec = TrafficSpec { producers: 16, ..TrafficSpec::pair(Content::Message { frame_bytes }) };
+    Ok(Live::new(lab.node("outside")?, "wire0", &spec)?)
+}
+
+fn main() -> Result<()> {
+    let words = Words::read(5)?;
+    noise::settle();
+    Lab::sweep()?;
+    let lab = Lab::create(&LabSpec::pair())?;
+    let mut rows = Vec::new();
+    let mut notes = Vec::new();
+    let testpmd = peers::testpmd_version();
+    if let Err(reason) = &testpmd {
+        notes.push(format!("dpdk-testpmd is left out: {reason}"));
+    }
+    for shape in &SHAPES {
+        let bytes = shape.frame_bytes;
+        let mut cases = vec![
+            Case::new(shape.name, || ours(&lab, shape)),
+            Case::new("bare", || peers::bare(&lab, &mut generator(&lab, bytes)?, FRAMES)),
+        ];
+        if testpmd.is_ok() && shape.goal {
+            cases.push(Case::new("testpmd", || peers::testpmd(&lab, &mut generator(&lab, bytes)?, FRAMES)));
+        }
+        let measured = alternate(&mut cases, words.runs, &[wire::GENERATOR, wire::RECEIVER])?;
+        notes.push(format!("{}: {}", shape.name, measured.note()));
+        let row = BenchRow::of_runs(shape.name, "M frames/s", Better::Higher, &measured.runs[0]);
+        if let Some(row) = row {
+            let beside = row.clone().beside("bare AF_XDP, one process", &measured.runs[1], GOAL_BARE);
+            rows.push(if shape.goal { beside } else { BenchRow { goal: None, ..beside } });
+            if let (Some(runs), Ok(version)) = (measured.runs.get(2), &testpmd) {
+                rows.push(row.beside(version.clone(), runs, GOAL_TESTPMD));
+            }
+        }
+    }
+    report::print(
+        "journey",
+        "veth pair, native XDP, AF_XDP copy mode, live frames on core 0, readers on core 1",
+        rows,
+        &notes,
+    )
+}
