@@ -5,6 +5,8 @@
 //! classified, handed to another process, counted by source and type there, and comes back behind its cursor.
 //! testpmd holds the generator back instead of dropping, so its rate is that of a pair.
 
+use std::cell::RefCell;
+
 use anyhow::Result;
 use weir_appliance_control::message::{BenchRow, Better};
 use weir_appliance_lab::generate::live::Live;
@@ -51,8 +53,9 @@ const SHAPES: [Shape; 4] = [
     Shape { name: "70 bytes, 4 classes, 3 takers on one core", frame_bytes: 70, config: FOUR_CLASSES, goal: false },
 ];
 
-/// Millions of frames a second that reached the worker.
-fn ours(lab: &Lab, shape: &Shape) -> Result<f64> {
+/// Millions of frames a second that reached the worker; the share that the classifier saw and no worker got goes to
+/// `lost`.
+fn ours(lab: &Lab, shape: &Shape, lost: &RefCell<f64>) -> Result<f64> {
     let (outside, inside) = (lab.node("outside")?, lab.node("box")?);
     let appliance = boxed::start(lab, inside, shape.config)?;
     let mut live = generator(lab, shape.frame_bytes)?;
@@ -64,7 +67,11 @@ fn ours(lab: &Lab, shape: &Shape) -> Result<f64> {
     let after = boxed::at_rest(&appliance)?;
     let mut appliance = appliance;
     appliance.stop();
-    Ok((after.counters.delivered - before.counters.delivered) as f64 / seconds / 1e6)
+    let seen = after.counters.received - before.counters.received;
+    let delivered = after.counters.delivered - before.counters.delivered;
+    let share = 1.0 - delivered as f64 / seen.max(1) as f64;
+    lost.replace_with(|worst| worst.max(share));
+    Ok(delivered as f64 / seconds / 1e6)
 }
 
 fn generator(lab: &Lab, frame_bytes: u32) -> Result<Live> {
@@ -85,15 +92,17 @@ fn main() -> Result<()> {
     }
     for shape in &SHAPES {
         let bytes = shape.frame_bytes;
+        let lost = RefCell::new(0.0);
         let mut cases = vec![
-            Case::new(shape.name, || ours(&lab, shape)),
+            Case::new(shape.name, || ours(&lab, shape, &lost)),
             Case::new("bare", || peers::bare(&lab, &mut generator(&lab, bytes)?, FRAMES)),
         ];
         if testpmd.is_ok() && shape.goal {
             cases.push(Case::new("testpmd", || peers::testpmd(&lab, &mut generator(&lab, bytes)?, FRAMES)));
         }
         let measured = alternate(&mut cases, words.runs, &[wire::GENERATOR, wire::RECEIVER])?;
-        notes.push(format!("{}: {}", shape.name, measured.note()));
+        let lost = *lost.borrow() * 100.0;
+        notes.push(format!("{}: {}; lost on full rings at worst {lost:.1} %", shape.name, measured.note()));
         let row = BenchRow::of_runs(shape.name, "M frames/s", Better::Higher, &measured.runs[0]);
         if let Some(row) = row {
             let beside = row.clone().beside("bare AF_XDP, one process", &measured.runs[1], GOAL_BARE);
