@@ -30,11 +30,7 @@ pub struct Control {
     /// The bits above.
     pub state: u8,
     /// 0.
-    pub reserved: u8,
-    /// Always 0, which the kernel's verifier cannot know: see [`Reader::forget`](crate::decode::Reader::forget).
-    pub zero: u16,
-    /// 0.
-    pub reserved_too: u32,
+    pub reserved: [u8; 7],
     /// Added to a mirror rule's class, by the agent's egress slot: the class whose sender has that interface.
     pub mirror_class: MirrorClasses,
     /// Added to the receive queue before the XSKMAP is indexed, by the lower byte of the interface's index: so that

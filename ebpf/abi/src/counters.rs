@@ -10,7 +10,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub struct Tally {
     /// Frames.
     pub frames: u64,
-    /// Bytes, from the Ethernet header on, without the frame check sequence.
+    /// Bytes, from the Ethernet header on, without the frame check sequence. Where an IP packet ends in a frame's
+    /// first buffer, what trails it in further buffers is not counted.
     pub bytes: u64,
 }
 

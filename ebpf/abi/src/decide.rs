@@ -145,12 +145,12 @@ impl Steered {
     }
 }
 
-/// Asks the rules and then the flag buckets of one bank.
+/// Asks the rules and then the flag buckets of one bank. `zero` is as in [`RuleSet::first_match`].
 #[inline(always)]
-pub fn steer(control: &Control, set: &RuleSet, decoded: &Decoded, flow: u64) -> Steered {
+pub fn steer(control: &Control, set: &RuleSet, decoded: &Decoded, flow: u64, zero: u16) -> Steered {
     let share = bucket(flow);
     if control.state & HAS_RULES != 0
-        && let Some(rule) = set.first_match(control, decoded, share)
+        && let Some(rule) = set.first_match(decoded, share, zero)
     {
         let entry = set.rules[rule as usize & (crate::layout::MAX_RULES - 1)];
         return Steered::new(rule, entry.class, entry.action);

@@ -42,6 +42,8 @@ pub const FRAGMENT: u8 = 1;
 pub const MORE_FRAGMENTS: u8 = 2;
 /// [`Layers::flags`]: the ports are known.
 pub const PORTS: u8 = 4;
+/// [`Layers::flags`]: the whole IP packet lies in the frame's first buffer.
+pub const WHOLE: u8 = 8;
 
 /// An address as two numbers; IPv4 is in the lower 32 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -71,7 +73,7 @@ pub struct Layers {
     pub version: u8,
     /// IP protocol, after IPv6 extension headers.
     pub protocol: u8,
-    /// [`FRAGMENT`], [`MORE_FRAGMENTS`], [`PORTS`].
+    /// [`FRAGMENT`], [`MORE_FRAGMENTS`], [`PORTS`], [`WHOLE`].
     pub flags: u8,
     /// Byte offset of the fragment in its packet.
     pub fragment_offset: u16,
@@ -128,12 +130,12 @@ pub struct MessageFields {
     pub source_agent: u32,
     /// As in the header.
     pub dest_agent: u32,
+    /// `modality_mask` of a multi-modal message, else 0.
+    pub modality: u32,
     /// As in the header.
     pub priority: u32,
     /// As in the header.
     pub sequence: u32,
-    /// `modality_mask` of a multi-modal message, else 0.
-    pub modality: u32,
 }
 
 /// Which tunnel the frame carries.

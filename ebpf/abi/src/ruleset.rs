@@ -5,7 +5,6 @@
 //! vector's `summary` has one bit per word that is not 0, so only words alive in every field are looked at.
 //! A share below 100 % is one more field, the flow's bucket. The loader's `compile` fills a set from rules.
 
-use crate::control::Control;
 use crate::decode::{Address, Decoded, PORTS};
 use crate::layout::{BUCKETS, MAX_RULES};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -266,57 +265,58 @@ impl RuleSet {
         }
     }
 
-    /// Index of the first rule that matches. `bucket` counts only where a rule has a share under 100 %.
+    /// Index of the first rule that matches. `bucket` counts only where a rule has a share under 100 %. `zero` is 0,
+    /// which the kernel's verifier must not know.
     #[inline(always)]
-    pub fn first_match(&self, control: &Control, decoded: &Decoded, bucket: u16) -> Option<u16> {
+    pub fn first_match(&self, decoded: &Decoded, bucket: u16, zero: u16) -> Option<u16> {
         let outer = &decoded.outer;
         // Plain statements, no closures: each must melt into the classifier, or the decoded frame would have to lie
         // in memory for them. What no rule asks about is vector 0. The `zero` makes the verifier forget which way a
         // number came, so that it does not follow every combination of ways.
         let mut numbers = [0u16; FIELDS];
         if self.uses(Field::Source) {
-            numbers[0] = self.address(Field::Source, outer.version, outer.source, control.zero);
+            numbers[0] = self.address(Field::Source, outer.version, outer.source, zero);
         }
-        numbers[0] ^= control.zero;
+        numbers[0] ^= zero;
         if self.uses(Field::Destination) {
-            numbers[1] = self.address(Field::Destination, outer.version, outer.destination, control.zero);
+            numbers[1] = self.address(Field::Destination, outer.version, outer.destination, zero);
         }
-        numbers[1] ^= control.zero;
+        numbers[1] ^= zero;
         let has_ports = outer.flags & PORTS != 0;
         if self.uses(Field::SourcePort) {
             let absent = self.absent[Field::SourcePort as usize];
             numbers[2] = if has_ports { self.source_ports[outer.source_port as usize] } else { absent };
         }
-        numbers[2] ^= control.zero;
+        numbers[2] ^= zero;
         if self.uses(Field::DestinationPort) {
             let absent = self.absent[Field::DestinationPort as usize];
             numbers[3] = if has_ports { self.destination_ports[outer.destination_port as usize] } else { absent };
         }
-        numbers[3] ^= control.zero;
+        numbers[3] ^= zero;
         if self.uses(Field::Protocol) {
             let absent = self.absent[Field::Protocol as usize];
             numbers[4] = if outer.version != 0 { self.protocols[outer.protocol as usize] } else { absent };
         }
-        numbers[4] ^= control.zero;
+        numbers[4] ^= zero;
         if self.uses(Field::Vlan) {
             let absent = self.absent[Field::Vlan as usize];
             numbers[5] = if outer.vlan_count != 0 { self.vlans[outer.vlans[0] as usize & 4095] } else { absent };
         }
-        numbers[5] ^= control.zero;
+        numbers[5] ^= zero;
         if self.uses(Field::MessageType) {
             let absent = self.absent[Field::MessageType as usize];
             let message_type = decoded.message.message_type;
-            numbers[6] = if decoded.kind != 0 { self.message_types.find(message_type, control.zero) } else { absent };
+            numbers[6] = if decoded.kind != 0 { self.message_types.find(message_type, zero) } else { absent };
         }
-        numbers[6] ^= control.zero;
+        numbers[6] ^= zero;
         if self.uses(Field::Modality) {
             numbers[7] = self.modalities[decoded.message.modality as usize & 15];
         }
-        numbers[7] ^= control.zero;
+        numbers[7] ^= zero;
         if self.uses(Field::Share) && (bucket as usize) < BUCKETS {
             numbers[8] = self.shares[bucket as usize];
         }
-        numbers[8] ^= control.zero;
+        numbers[8] ^= zero;
         self.first_common(numbers)
     }
 

@@ -8,7 +8,7 @@ use weir_ebpf_abi::agents::Agent;
 use weir_ebpf_abi::control::STAMPS;
 use weir_ebpf_abi::counters::Counters;
 use weir_ebpf_abi::decide::{Decision, Tables};
-use weir_ebpf_abi::decode::{Decoded, Reader};
+use weir_ebpf_abi::decode::{Decoded, Reader, WHOLE};
 use weir_ebpf_abi::flow::bucket;
 use weir_ebpf_abi::layout::{MAX_CLASSES, SOCKET_SLOTS};
 use weir_ebpf_abi::meta::{FrameMeta, META_MAGIC, NO_RULE};
@@ -16,7 +16,7 @@ use weir_ebpf_abi::reason::Reason;
 use weir_ebpf_abi::rewrite::{Writer, rewrite};
 
 use crate::maps::{COUNTERS, EGRESS, Maps, RULE_COUNTS, SOCKETS};
-use crate::packet::{Packet, frame_length};
+use crate::packet::{Packet, first_buffer, frame_length};
 
 /// Does what was decided and counts it; gives the XDP return code.
 #[inline(always)]
@@ -24,7 +24,8 @@ pub(crate) fn carry_out(ctx: *mut xdp_md, maps: &Maps, decoded: &Decoded, decisi
     let Some(counters) = COUNTERS.get_ptr_mut(0) else { return XDP_PASS };
     // SAFETY: this CPU's own value, which no other program touches while this one runs.
     let counters = unsafe { &mut *counters };
-    let bytes = frame_length(ctx);
+    // A frame of several buffers is longer than its first one, and then so is its packet.
+    let bytes = if decoded.outer.flags & WHOLE != 0 { first_buffer(ctx) } else { frame_length(ctx) };
     counters.received.count(bytes);
     if decision.rule != NO_RULE
         && let Some(place) = RULE_COUNTS.get_ptr_mut(decision.rule as u32)
@@ -41,13 +42,13 @@ pub(crate) fn carry_out(ctx: *mut xdp_md, maps: &Maps, decoded: &Decoded, decisi
         }
         Action::Forward => {
             let Some(agent) = decision.agent else { return pass(counters, decision.reason, bytes) };
-            rewrite(Packet::new(ctx, *maps), decoded, agent);
+            rewrite(Packet::new(ctx), decoded, agent);
             forward(ctx, counters, agent, bytes)
         }
         Action::Deliver => deliver(ctx, maps, counters, decoded, &decision, bytes),
         Action::Mirror => {
             let Some(agent) = decision.agent else { return pass(counters, decision.reason, bytes) };
-            rewrite(Packet::new(ctx, *maps), decoded, agent);
+            rewrite(Packet::new(ctx), decoded, agent);
             mirror(ctx, maps, counters, decoded, &decision, agent, bytes)
         }
     }
@@ -193,13 +194,18 @@ fn describe(ctx: *mut xdp_md, meta: &FrameMeta) -> bool {
 
 /// Takes the description away and gives the spent hop back; see [`crate::classify::measure`].
 #[inline(always)]
-pub(crate) fn undo(ctx: *mut xdp_md, maps: &Maps, decoded: &Decoded, forwards: bool) {
-    // SAFETY: the program's own context; the helper refuses where there is no description.
-    unsafe { bpf_xdp_adjust_meta(ctx, FrameMeta::SIZE as i32) };
+pub(crate) fn undo(ctx: *mut xdp_md, decoded: &Decoded, forwards: bool, code: u32) {
+    if !forwards {
+        if code == XDP_REDIRECT {
+            // SAFETY: the program's own context; the helper refuses where there is no description.
+            unsafe { bpf_xdp_adjust_meta(ctx, FrameMeta::SIZE as i32) };
+        }
+        return;
+    }
     let at = if decoded.outer.version == 4 { 8 } else { 7 };
     let offset = decoded.network_offset as usize;
-    if forwards && offset <= 0xff {
-        let network = Packet::new(ctx, *maps).skip(offset);
+    if offset <= 0xff {
+        let network = Packet::new(ctx).skip(offset);
         if network.has(20) {
             network.set_u8(at, decoded.hop_limit);
         }

@@ -6,10 +6,11 @@ use aya_ebpf::bindings::xdp_action::XDP_PASS;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use weir_ebpf_abi::decide::{Tables, decide};
-use weir_ebpf_abi::decode::Decoded;
+use weir_ebpf_abi::decode::{Decoded, decode};
 
 use crate::carry::{carry_out, undo};
 use crate::maps::{EXPLANATION, Maps};
+use crate::packet::Packet;
 use crate::parts::{decode_frame, decode_inner_frame};
 
 /// Classifies one frame.
@@ -18,7 +19,7 @@ pub(crate) fn classify(ctx: XdpContext) -> u32 {
     let Some(maps) = Maps::open() else { return XDP_PASS };
     let mut place = MaybeUninit::uninit();
     let decoded = blank(&mut place);
-    decode_frame(ctx.ctx, decoded);
+    decode(Packet::new(ctx.ctx), decoded);
     let decision = decide(&maps, decoded);
     carry_out(ctx.ctx, &maps, decoded, decision)
 }
@@ -30,11 +31,11 @@ pub(crate) fn measure(ctx: XdpContext) -> u32 {
     let Some(maps) = Maps::open() else { return XDP_PASS };
     let mut place = MaybeUninit::uninit();
     let decoded = blank(&mut place);
-    decode_frame(ctx.ctx, decoded);
+    decode(Packet::new(ctx.ctx), decoded);
     let decision = decide(&maps, decoded);
     let forwards = decision.agent.is_some();
     let code = carry_out(ctx.ctx, &maps, decoded, decision);
-    undo(ctx.ctx, &maps, decoded, forwards);
+    undo(ctx.ctx, decoded, forwards, code);
     code
 }
 

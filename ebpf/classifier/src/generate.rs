@@ -10,18 +10,18 @@ use weir_ebpf_abi::generator::{MAX_EVENTS, MAX_SOURCES, Plan};
 use weir_ebpf_abi::message::{MessageKind, STANDARD_HEADER};
 use weir_ebpf_abi::rewrite::Writer;
 
-use crate::maps::{EGRESS, Maps, PLAN};
+use crate::maps::{EGRESS, PLAN};
 use crate::packet::Packet;
 
 /// Makes one frame and sends it.
 #[xdp(frags)]
 pub(crate) fn generate(ctx: XdpContext) -> u32 {
-    let (Some(maps), Some(plan)) = (Maps::open(), PLAN.get_ptr_mut(0)) else { return XDP_DROP };
+    let Some(plan) = PLAN.get_ptr_mut(0) else { return XDP_DROP };
     // SAFETY: one test-run at a time uses a plan; two would only mix up sequence numbers.
     let plan = unsafe { &mut *plan };
     plan.frames = plan.frames.wrapping_add(1);
     if plan.kind != MessageKind::None as u32 {
-        let frame = Packet::new(ctx.ctx, maps);
+        let frame = Packet::new(ctx.ctx);
         stamp(frame.skip((plan.message_offset & 0xff) as usize), plan);
     }
     match EGRESS.redirect(plan.egress, XDP_DROP as u64) {

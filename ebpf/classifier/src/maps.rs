@@ -1,5 +1,7 @@
 //! The maps; their names are those of `weir_ebpf_abi::layout`, which the loader's tests hold against this file.
 
+use core::cell::UnsafeCell;
+
 use aya_ebpf::btf_maps::{Array, DevMap, PerCpuArray, XskMap};
 use aya_ebpf::macros::btf_map;
 use weir_ebpf_abi::agents::AgentTable;
@@ -40,6 +42,22 @@ pub(crate) static EXPLANATION: Array<Explanation, 1> = Array::new();
 pub(crate) static PLAN: Array<Plan, 1> = Array::new();
 #[btf_map]
 pub(crate) static SINK: PerCpuArray<Tally, 1> = PerCpuArray::new();
+
+/// Always 0. The verifier takes what lies in writable memory for any number, so that a number changed by this one is
+/// any number to it, and the ways that lead to it are checked on as one.
+static ZERO: Zero = Zero(UnsafeCell::new(0));
+
+struct Zero(UnsafeCell<u16>);
+
+// SAFETY: nobody ever writes it.
+unsafe impl Sync for Zero {}
+
+/// 0, unknown to the verifier.
+#[inline(always)]
+pub(crate) fn zero() -> u16 {
+    // SAFETY: a static that nobody writes; volatile, so that the compiler does not know it either.
+    unsafe { core::ptr::read_volatile(ZERO.0.get()) }
+}
 
 /// What the decision looks up, in the maps.
 #[derive(Clone, Copy)]

@@ -5,7 +5,7 @@ use aya_ebpf::helpers::generated::bpf_xdp_get_buff_len;
 use weir_ebpf_abi::decode::Reader;
 use weir_ebpf_abi::rewrite::Writer;
 
-use crate::maps::Maps;
+use crate::maps::zero;
 
 /// A cursor in the first buffer of a frame.
 #[derive(Clone, Copy)]
@@ -13,16 +13,15 @@ pub(crate) struct Packet {
     at: *mut u8,
     end: *mut u8,
     ctx: *mut xdp_md,
-    maps: Maps,
 }
 
 impl Packet {
     /// At the frame's first byte.
     #[inline(always)]
-    pub(crate) fn new(ctx: *mut xdp_md, maps: Maps) -> Packet {
+    pub(crate) fn new(ctx: *mut xdp_md) -> Packet {
         // SAFETY: the kernel passes a valid context; both fields are rewritten by the verifier into pointers.
         let (at, end) = unsafe { ((*ctx).data as usize as *mut u8, (*ctx).data_end as usize as *mut u8) };
-        Packet { at, end, ctx, maps }
+        Packet { at, end, ctx }
     }
 
     #[inline(always)]
@@ -39,7 +38,15 @@ impl Packet {
     }
 }
 
-/// Bytes of a frame over all its buffers.
+/// Bytes of the frame's first buffer.
+#[inline(always)]
+pub(crate) fn first_buffer(ctx: *mut xdp_md) -> u64 {
+    // SAFETY: the kernel passes a valid context; the verifier lets programs with CAP_PERFMON subtract the pointers.
+    let (start, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
+    end.wrapping_sub(start) as u64
+}
+
+/// Bytes of a frame over all its buffers; a helper call, which costs as much as a header.
 #[inline(always)]
 pub(crate) fn frame_length(ctx: *mut xdp_md) -> u64 {
     // SAFETY: the helper takes the program's own context.
@@ -89,7 +96,7 @@ impl Reader for Packet {
     }
     #[inline(always)]
     fn forget(self, number: u16) -> u16 {
-        number ^ self.maps.control.zero
+        number ^ zero()
     }
 }
 

@@ -9,19 +9,19 @@ use weir_ebpf_abi::decide::{Steered, steer};
 use weir_ebpf_abi::decode::{Decoded, Layers, Reader, decode, decode_inner};
 use weir_ebpf_abi::flow::fingerprint;
 
-use crate::maps::{Maps, RULES};
+use crate::maps::{Maps, RULES, zero};
 use crate::packet::Packet;
 
-/// Decodes the frame's own headers into `decoded`, which is all zeros; 0 when done.
+/// For [`explain`](crate::classify::explain) only: the classifier itself decodes in line, since a call and its return
+/// cost as much as a header. Decodes the frame's own headers into `decoded`, which is all zeros; 0 when done.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn decode_frame(ctx: *mut xdp_md, decoded: *mut Decoded) -> u32 {
-    let Some(maps) = Maps::open() else { return 1 };
     if decoded.is_null() {
         return 1;
     }
     // SAFETY: not null; the verifier has checked at the call that it points to a whole value.
-    decode(Packet::new(ctx, maps), unsafe { &mut *decoded });
+    decode(Packet::new(ctx), unsafe { &mut *decoded });
     0
 }
 
@@ -29,7 +29,6 @@ pub(crate) extern "C" fn decode_frame(ctx: *mut xdp_md, decoded: *mut Decoded) -
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn decode_inner_frame(ctx: *mut xdp_md, decoded: *const Decoded, layers: *mut Layers) -> u32 {
-    let Some(maps) = Maps::open() else { return 0 };
     if decoded.is_null() || layers.is_null() {
         return 0;
     }
@@ -38,7 +37,7 @@ pub(crate) extern "C" fn decode_inner_frame(ctx: *mut xdp_md, decoded: *const De
     if decoded.inner_offset > 0x3fff {
         return 0;
     }
-    let at = Packet::new(ctx, maps).skip(decoded.inner_offset as usize);
+    let at = Packet::new(ctx).skip(decoded.inner_offset as usize);
     decode_inner(at, decoded, layers) as u32
 }
 
@@ -52,7 +51,7 @@ pub(crate) extern "C" fn steer_frame(decoded: *const Decoded, flow: u64) -> u32 
         return Steered::NOTHING.0;
     }
     // SAFETY: not null; the verifier has checked at the call that it points to a whole value.
-    steer(maps.control, set, unsafe { &*decoded }, flow).0
+    steer(maps.control, set, unsafe { &*decoded }, flow, zero()).0
 }
 
 /// The flow's fingerprint.

@@ -90,7 +90,7 @@ impl Tables for HostTables {
         &self.control
     }
     fn steer(&self, decoded: &Decoded, flow: u64) -> Steered {
-        steer(&self.control, &self.rules, decoded, flow)
+        steer(&self.control, &self.rules, decoded, flow, 0)
     }
     fn fingerprint(&self, decoded: &Decoded) -> u64 {
         fingerprint(self.control.flow_key, &decoded.outer)

@@ -2,7 +2,6 @@
 
 use proptest::prelude::*;
 use weir_ebpf_abi::action::Action;
-use weir_ebpf_abi::control::Control;
 use weir_ebpf_abi::decode::{Address, Decoded, PORTS};
 use weir_ebpf_abi::layout::MAX_RULES;
 use weir_ebpf_abi::rules::{Match, Prefix, Rule};
@@ -112,7 +111,7 @@ fn decoded() -> impl Strategy<Value = Decoded> {
 fn agree(rules: &[Rule], frames: &[(Decoded, u16)]) -> Result<(), TestCaseError> {
     let tables = HostTables::new(rules, &[], &[]).map_err(|error| TestCaseError::fail(error.to_string()))?;
     for (decoded, bucket) in frames {
-        let found = tables.rule_set().first_match(&Control::default(), decoded, *bucket);
+        let found = tables.rule_set().first_match(decoded, *bucket, 0);
         prop_assert_eq!(found, first_match_linear(rules, decoded, *bucket), "{:?} bucket {}", decoded, bucket);
     }
     Ok(())

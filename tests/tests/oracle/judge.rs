@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use weir_ebpf_abi::action::Action;
 use weir_ebpf_abi::agents::Agent;
 use weir_ebpf_abi::counters::Counters;
+use weir_ebpf_abi::decode::WHOLE;
 use weir_ebpf_abi::explain::Explanation;
 use weir_ebpf_abi::flow::FlowVerdict;
 use weir_ebpf_abi::meta::{FrameMeta, META_MAGIC};
@@ -102,7 +103,9 @@ impl Judge {
         let ran = self.classifier.run(frame).expect("the kernel runs");
         let (expected, action, reason) = self.expect(frame, &host);
         assert_eq!(ran, expected, "{}\n{host:?}", hex(frame));
-        self.count(frame.len() as u64, &host, action, reason);
+        // What trails an IP packet in later buffers is not counted.
+        let counted = if host.decoded.outer.flags & WHOLE != 0 { head.len() } else { frame.len() };
+        self.count(counted as u64, &host, action, reason);
     }
 
     fn rule_of(&self, explanation: &Explanation) -> Option<&weir_ebpf_abi::rules::Rule> {

@@ -1,6 +1,6 @@
 //! IPv4 and IPv6.
 
-use super::{Address, ETHERTYPE_IPV4, ETHERTYPE_IPV6, FRAGMENT, Inside, Layers, MORE_FRAGMENTS, Reader, blame};
+use super::{Address, ETHERTYPE_IPV4, ETHERTYPE_IPV6, FRAGMENT, Inside, Layers, MORE_FRAGMENTS, Reader, WHOLE, blame};
 use crate::reason::Reason;
 
 const IPV4: usize = 20;
@@ -47,7 +47,9 @@ fn ipv4<R: Reader>(at: R, offset: usize, layers: &mut Layers, malformed: &mut u8
         if total < header {
             return None;
         }
-    } else if !at.has(total) && offset + total > at.frame_length() {
+    } else if at.has(total) {
+        layers.flags = WHOLE;
+    } else if offset + total > at.frame_length() {
         blame(malformed, Reason::BadIpv4Length);
     }
     let fragment = at.be16(6);
@@ -59,7 +61,7 @@ fn ipv4<R: Reader>(at: R, offset: usize, layers: &mut Layers, malformed: &mut u8
     let hop_limit = at.u8(8);
     if fragment & 0x3fff != 0 {
         layers.fragment_offset = (fragment & 0x1fff) << 3;
-        layers.flags = FRAGMENT | if fragment & 0x2000 != 0 { MORE_FRAGMENTS } else { 0 };
+        layers.flags |= FRAGMENT | if fragment & 0x2000 != 0 { MORE_FRAGMENTS } else { 0 };
         if layers.fragment_offset as usize + total > 0xffff + header {
             blame(malformed, Reason::FragmentOverflow);
         }
@@ -86,7 +88,9 @@ fn ipv6<R: Reader>(at: R, offset: usize, layers: &mut Layers, malformed: &mut u8
     if length == 0 && next == HOP_BY_HOP {
         // A jumbogram (RFC 2675), or a segmentation offload in a capture: the rest of the frame is meant.
         length = at.frame_length().wrapping_sub(offset + IPV6) & 0xffff;
-    } else if !at.has(IPV6 + length) && offset + IPV6 + length > at.frame_length() {
+    } else if at.has(IPV6 + length) {
+        layers.flags = WHOLE;
+    } else if offset + IPV6 + length > at.frame_length() {
         blame(malformed, Reason::BadIpv6Length);
     }
     layers.version = 6;
