@@ -212,10 +212,8 @@ impl<T: Item> Take for RtrbOut<T> {
         }
         let ready = self.0.slots().min(batch as usize);
         let Ok(chunk) = self.0.read_chunk(ready) else { return 0 };
-        let mut next = expected;
-        for item in chunk {
+        for (item, next) in chunk.into_iter().zip(expected..) {
             *wrong += u64::from(item.number() != next);
-            next += 1;
         }
         ready as u32 // at most the batch
     }
