@@ -21,14 +21,14 @@ pub(crate) struct Captured {
 pub(crate) fn files(test: &str) -> Option<Vec<PathBuf>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/pcap");
     let Ok(entries) = std::fs::read_dir(&folder) else {
-        println!("weir-skip: {test}: no captures at {}", folder.display());
+        weir_tests::skip(test, &format!("no captures at {}", folder.display()));
         return None;
     };
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "pcap" || extension == "pcapng"));
     files.sort();
     if files.is_empty() {
-        println!("weir-skip: {test}: no captures in {}", folder.display());
+        weir_tests::skip(test, &format!("no captures in {}", folder.display()));
         return None;
     }
     Some(files)

@@ -43,7 +43,7 @@ impl Judge {
         let classifier = match Classifier::load(LoadOptions::default()) {
             Ok(classifier) => classifier,
             Err(LoadError::Load { cause }) if !rustix::process::geteuid().is_root() => {
-                println!("weir-skip: {test}: needs root or CAP_BPF and CAP_NET_ADMIN: {cause}");
+                weir_tests::skip(test, &format!("needs root or CAP_BPF and CAP_NET_ADMIN: {cause}"));
                 return None;
             }
             Err(error) => panic!("{error}"),
@@ -88,7 +88,7 @@ impl Judge {
         // The classifier sees a long frame's first buffer, of a page less headroom and bookkeeping in a test-run.
         let head = &frame[..frame.len().min(FIRST_BUFFER)];
         let mut host = Explanation::of(&self.host, head, frame.len());
-        if self.setup.verdicts && host.flow % 16 == 0 && host.by_verdict == 0 {
+        if self.setup.verdicts && host.flow.is_multiple_of(16) && host.by_verdict == 0 {
             let action = Action::ALL[(host.flow >> 8) as usize % 5];
             // Some have expired long ago, the rest never do.
             let expires_s = (host.flow >> 16 & 1) as u32;

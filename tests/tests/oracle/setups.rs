@@ -24,7 +24,7 @@ pub(crate) struct Setup {
 pub(crate) fn setup(seed: &mut Seed, round: usize) -> Setup {
     let count = [0, 1, 10, 100, 1_024][round % 5];
     let mut setup = Setup { rules: (0..count).map(|_| rule(seed)).collect(), ..Setup::default() };
-    if round % 3 != 0 {
+    if !round.is_multiple_of(3) {
         setup.agents = (0..AGENTS).map(|id| agent(seed, id)).collect();
         setup.mirror = vec![0, 7, 60];
     }
