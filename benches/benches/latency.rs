@@ -194,7 +194,7 @@ fn main() -> Result<()> {
     let mut rows = Vec::new();
     for (place, (name, _)) in QUANTILES.iter().enumerate() {
         let runs = |case: usize| -> Vec<f64> { measured.runs[case].iter().map(|run| run[place]).collect() };
-        let row = BenchRow::of_runs(format!("wire to worker process, {name}"), "us", Better::Lower, &runs(0));
+        let row = BenchRow::of_runs(format!("{name}, wire to worker process"), "us", Better::Lower, &runs(0));
         if let Some(row) = row {
             rows.push(row.clone().beside("bare AF_XDP, one process", &runs(1), GOAL));
             let udp = row.beside("UDP socket, spinning", &runs(2), 1.0);
