@@ -1,4 +1,5 @@
 //! Does the kernel take the classifier, and does it do what it was told? Needs CAP_BPF and CAP_NET_ADMIN.
+#![allow(clippy::print_stdout)] // a skip is told on the test's output
 
 use weir_ebpf_abi::action::Action;
 use weir_ebpf_abi::rules::{Match, Rule};
