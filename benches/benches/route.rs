@@ -4,7 +4,7 @@
 //! decodes the message, finds its agent, rewrites both addresses and the hop count and mends two checksums. One core
 //! makes, forwards and counts the frames, so a rate is what one core does in all.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use weir_appliance_control::message::{BenchRow, Better};
 use weir_appliance_lab::generate::live::{self, Live};
 use weir_appliance_lab::traffic::{Content, TrafficSpec};
@@ -59,7 +59,12 @@ fn run(lab: &Lab, sink: &Sink, forwarder: Forwarder, frame_bytes: u32) -> Result
                 Ok(classifier)
             })??;
             let rate = wire::rate(left, &mut live, count);
+            let counters = classifier.counters()?;
             middle.run(|| classifier.detach("eth0"))??;
+            // Live frames are used again as the last program left them: a generator that does not restore the hop count
+            // would have most of them dropped, and a rate that says nothing.
+            let dropped = counters.dropped.frames;
+            ensure!(dropped == 0, "{dropped} of {} frames were dropped, not forwarded", counters.received.frames);
             rate
         }
     }
