@@ -75,7 +75,7 @@ pub struct Layers {
     pub protocol: u8,
     /// [`FRAGMENT`], [`MORE_FRAGMENTS`], [`PORTS`], [`WHOLE`].
     pub flags: u8,
-    /// Byte offset of the fragment in its packet.
+    /// Offset of the fragment in its packet, in units of eight bytes as both headers give it.
     pub fragment_offset: u16,
     /// Source port of UDP or TCP.
     pub source_port: u16,
@@ -112,7 +112,7 @@ impl Layers {
         Some((make(self.source)?, make(self.destination)?))
     }
 
-    /// Byte offset and "more follow", where the packet is a fragment.
+    /// Offset in units of eight bytes and "more follow", where the packet is a fragment.
     pub const fn fragment(&self) -> Option<(u16, bool)> {
         if self.flags & FRAGMENT != 0 { Some((self.fragment_offset, self.flags & MORE_FRAGMENTS != 0)) } else { None }
     }

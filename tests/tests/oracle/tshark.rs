@@ -104,6 +104,8 @@ impl Told {
                     addresses.1 = show.parse().expect("an address");
                 }
             }
+            // An IPv6 header behind an IPv4 one belongs to its payload.
+            _ if name.starts_with("ipv6.") && level.addresses.is_some_and(|(source, _)| source.is_ipv4()) => {}
             "ip.proto" | "ipv6.nxt" | "ipv6.hopopts.nxt" | "ipv6.dstopts.nxt" | "ipv6.routing.nxt"
             | "ipv6.fraghdr.nxt" | "ah.next_header" => level.protocol = Some(number() as u8),
             "ip.flags.mf" if number() == 1 => level.fragment = Some((0, true)),

@@ -60,9 +60,9 @@ fn ipv4<R: Reader>(at: R, offset: usize, layers: &mut Layers, malformed: &mut u8
     layers.protocol = at.u8(9);
     let hop_limit = at.u8(8);
     if fragment & 0x3fff != 0 {
-        layers.fragment_offset = (fragment & 0x1fff) << 3;
+        layers.fragment_offset = fragment & 0x1fff;
         layers.flags |= FRAGMENT | if fragment & 0x2000 != 0 { MORE_FRAGMENTS } else { 0 };
-        if layers.fragment_offset as usize + total > 0xffff + header {
+        if layers.fragment_offset as usize * 8 + total > 0xffff + header {
             blame(malformed, Reason::FragmentOverflow);
         }
     }
@@ -131,7 +131,7 @@ fn extensions<R: Reader>(
         if next == FRAGMENT_HEADER {
             size = 8;
             let word = inside.at.be16(2);
-            layers.fragment_offset = word & 0xfff8;
+            layers.fragment_offset = word >> 3;
             layers.flags |= FRAGMENT | if word & 1 != 0 { MORE_FRAGMENTS } else { 0 };
         } else if next == AUTHENTICATION {
             size = (inside.at.u8(1) as u16 + 2) * 4;
@@ -151,7 +151,7 @@ fn extensions<R: Reader>(
         inside.offset += size;
         inside.length -= size;
         if was_fragment && layers.fragment_offset != 0 {
-            if layers.fragment_offset as usize + inside.length > 0xffff {
+            if layers.fragment_offset as usize * 8 + inside.length > 0xffff {
                 blame(malformed, Reason::FragmentOverflow);
             }
             // The rest of the chain is in the first fragment.
