@@ -10,6 +10,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const AGENT_BUCKETS: usize = 8192;
 /// Ids in a bucket.
 pub const BUCKET_WAYS: usize = 4;
+/// Multipliers tried; 4,096 random ids fit under about one in four.
+const MULTIPLIERS: usize = 1_000;
 /// Entry number of an empty place.
 pub const NO_AGENT: u16 = 0xffff;
 
@@ -90,17 +92,18 @@ impl AgentTable {
     /// Fills an empty (all zeros) table with `agents`; an id that comes twice keeps its last entry.
     ///
     /// # Errors
-    /// The number of distinct agents when they are more than [`MAX_AGENTS`].
+    /// The number of agents when more than [`MAX_AGENTS`] are distinct, or when no multiplier spreads their ids.
     pub fn fill(&mut self, agents: &[Agent]) -> Result<(), usize> {
         // Multipliers of a fixed sequence, so that the same agents always make the same table.
         let mut multiplier = 0x9e37_79b1u32;
-        loop {
+        for _ in 0..MULTIPLIERS {
             match self.try_fill(agents, multiplier) {
                 Fill::Done => return Ok(()),
-                Fill::TooMany => return Err(agents.len()),
+                Fill::TooMany => break,
                 Fill::Overflow => multiplier = multiplier.wrapping_mul(0x915f_77f5).wrapping_add(0x6a09_e668) | 1,
             }
         }
+        Err(agents.len())
     }
 
     fn try_fill(&mut self, agents: &[Agent], multiplier: u32) -> Fill {

@@ -15,6 +15,9 @@ pub struct Plan {
     pub frames: u64,
     /// `event_id` of the next event.
     pub next_event: u64,
+    /// The first 64 bytes of the template as big-endian words, written anew into each frame: the kernel uses a frame's
+    /// memory again as the last receiver left it, with a hop less and another destination. All 0 leaves the frame as it is.
+    pub head: [u64; 8],
     /// Egress slot to send to.
     pub egress: u32,
     /// Bytes from the frame's start to the message.

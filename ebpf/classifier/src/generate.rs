@@ -20,12 +20,25 @@ pub(crate) fn generate(ctx: XdpContext) -> u32 {
     // SAFETY: one test-run at a time uses a plan; two would only mix up sequence numbers.
     let plan = unsafe { &mut *plan };
     plan.frames = plan.frames.wrapping_add(1);
+    if plan.head[0] != 0 {
+        restore(Packet::new(ctx.ctx), plan);
+    }
     if plan.kind != MessageKind::None as u32 {
         let frame = Packet::new(ctx.ctx);
         stamp(frame.skip((plan.message_offset & 0xff) as usize), plan);
     }
     match EGRESS.redirect(plan.egress, XDP_DROP as u64) {
         Ok(code) | Err(code) => code,
+    }
+}
+
+/// Writes the template's first bytes, whatever was done to the frame on its last way.
+#[inline(always)]
+fn restore(frame: Packet, plan: &Plan) {
+    if frame.has(64) {
+        for (place, word) in plan.head.iter().enumerate() {
+            frame.set_be64(place * 8, *word);
+        }
     }
 }
 

@@ -130,6 +130,7 @@ fn plan(template: &[u8], traffic: Traffic) -> Result<Plan, LoadError> {
     Ok(Plan {
         frames: 0,
         next_event: 0,
+        head: head(template),
         egress: 0,
         message_offset: offset,
         kind: kind as u32,
@@ -144,6 +145,16 @@ fn plan(template: &[u8], traffic: Traffic) -> Result<Plan, LoadError> {
         rotation: 0,
         sequences: Sequences([0; MAX_SOURCES]),
     })
+}
+
+/// The first 64 bytes as words; all 0 for a shorter frame, which the generator then leaves as it is.
+fn head(template: &[u8]) -> [u64; 8] {
+    let (words, _) = template.as_chunks::<8>();
+    let mut head = [0; 8];
+    for (place, word) in head.iter_mut().zip(words) {
+        *place = u64::from_be_bytes(*word);
+    }
+    if words.len() < head.len() { [0; 8] } else { head }
 }
 
 /// Events of the template's batch and the distance between them, which must be the same everywhere.

@@ -11,6 +11,7 @@ mod judge;
 mod seed;
 mod setups;
 mod tshark;
+mod wire;
 
 use judge::Judge;
 use seed::Seed;
