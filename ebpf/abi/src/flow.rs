@@ -20,8 +20,8 @@ pub const FLOW_MAP_BYTES: usize = (FLOW_ENTRIES * core::mem::size_of::<FlowVerdi
 
 /// One slot of the flow map.
 ///
-/// Order of stores for a writer: `verdict = 0`, then `flow`, then `verdict` (release). The classifier reads `flow`
-/// and then `verdict`, so it sees a whole verdict or none.
+/// Order of stores for a writer: `flow = 0`, then `verdict`, then `flow` (release). The classifier reads `flow`, `verdict`
+/// and `flow` again, so it never applies one flow's verdict to another that took its slot meanwhile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct FlowVerdict {

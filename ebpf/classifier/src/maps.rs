@@ -94,11 +94,15 @@ impl Tables for Maps {
     fn verdict(&self, slot: usize) -> FlowVerdict {
         let Some(place) = FLOWS.get_ptr(slot as u32) else { return FlowVerdict { flow: 0, verdict: 0 } };
         // SAFETY: a map value of 16 aligned bytes, kept alive by the kernel; a worker may write meanwhile, and each
-        // word is read once. Worst case: the verdict of a moment ago.
+        // read is one load. Worst case: the verdict of a moment ago.
         let flow = unsafe { core::ptr::read_volatile(&raw const (*place).flow) };
         // SAFETY: as above.
         let verdict = unsafe { core::ptr::read_volatile(&raw const (*place).verdict) };
-        FlowVerdict { flow, verdict }
+        // The fingerprint once more: a writer empties the slot before it changes the verdict, so the same fingerprint on
+        // both sides means that the verdict between them is that flow's.
+        // SAFETY: as above.
+        let again = unsafe { core::ptr::read_volatile(&raw const (*place).flow) };
+        FlowVerdict { flow: if again == flow { flow } else { 0 }, verdict }
     }
     #[inline(always)]
     fn seconds(&self) -> u32 {
