@@ -6,7 +6,6 @@
 
 pub mod bare;
 pub mod boxed;
-pub mod host;
 pub mod noise;
 pub mod report;
 pub mod runs;

@@ -36,7 +36,8 @@ impl Words {
 /// # Errors
 /// The output cannot be written.
 pub fn print(bench: &str, rig: &str, rows: Vec<BenchRow>, notes: &[String]) -> Result<()> {
-    let report = BenchReport { bench: bench.to_owned(), rig: rig.to_owned(), host: crate::host::read(), rows };
+    let report =
+        BenchReport { bench: bench.to_owned(), rig: rig.to_owned(), host: weir_appliance_lab::host::read(), rows };
     let mut out = std::io::stdout().lock();
     figures::render(&report, false, &mut out)?;
     for note in notes {

@@ -9,11 +9,13 @@
 //! * [`packet`] builds frames, messages and event batches with right checksums;
 //! * [`traffic`] mixes them in exact shares from a seed;
 //! * [`generate`] sends them: live XDP frames, AF_XDP, UDP sockets, or a ring in memory;
+//! * [`host`] names the machine beside every figure;
 //! * [`load`] paces a generator in an open loop and accounts for every frame by source and sequence.
 
 pub mod appliance;
 pub mod error;
 pub mod generate;
+pub mod host;
 pub mod load;
 pub mod network;
 pub mod packet;

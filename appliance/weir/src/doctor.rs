@@ -8,14 +8,12 @@ use weir_appliance_control::message::{Check, CheckState, DoctorReport};
 use weir_dataplane_io::net;
 use weir_dataplane_io::probe::{self, State};
 
-use crate::host;
-
 /// Looks at the host, and at the interfaces that are named.
 pub(crate) fn run(args: &DoctorArgs, out: &mut dyn Write) -> Outcome {
     let mut checks: Vec<Check> = probe::all().iter().map(check).collect();
     checks.push(cores());
     checks.extend(args.interface.iter().map(|name| interface(name.as_str())));
-    doctor::render(&DoctorReport { host: host::read(), checks }, args.json, out)
+    doctor::render(&DoctorReport { host: weir_appliance_lab::host::read(), checks }, args.json, out)
 }
 
 fn check(probe: &probe::Probe) -> Check {

@@ -41,7 +41,7 @@ pub(super) fn status(dataplane: &Dataplane) -> Result<Status> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             build: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
             uptime_s: dataplane.started.elapsed().as_secs_f64(),
-            host: host::read(),
+            host: weir_appliance_lab::host::read(),
         },
         interfaces: dataplane
             .ports

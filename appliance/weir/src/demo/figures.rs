@@ -11,7 +11,12 @@ pub(super) fn once(case: &str, unit: &str, better: Better, value: f64) -> Option
 
 /// The demo's report.
 pub(super) fn report(rig: String, rows: Vec<Option<BenchRow>>) -> BenchReport {
-    BenchReport { bench: "demo".into(), rig, host: host::read(), rows: rows.into_iter().flatten().collect() }
+    BenchReport {
+        bench: "demo".into(),
+        rig,
+        host: weir_appliance_lab::host::read(),
+        rows: rows.into_iter().flatten().collect(),
+    }
 }
 
 /// Processor time that all processes of the box have used so far, in nanoseconds.

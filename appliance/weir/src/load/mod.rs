@@ -15,7 +15,7 @@ use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
 
 use weir_features_worker::audit::PERCENTILES;
 
-use crate::{demo, failure, host};
+use crate::{demo, failure};
 use wired::Stream;
 
 /// Bytes of Ethernet, IPv4, UDP and batch headers in front of the events of a frame.
@@ -115,7 +115,12 @@ fn latency_wired(args: &LatencyArgs, background: TrafficSpec, probes: TrafficSpe
 
 fn wired_report(bench: &str, account: &wired::Account, rows: Vec<Option<BenchRow>>) -> BenchReport {
     let rig = format!("{}; generator: {}", account.rig, account.generator);
-    BenchReport { bench: bench.into(), rig, host: host::read(), rows: rows.into_iter().flatten().collect() }
+    BenchReport {
+        bench: bench.into(),
+        rig,
+        host: weir_appliance_lab::host::read(),
+        rows: rows.into_iter().flatten().collect(),
+    }
 }
 
 fn latency(args: &LatencyArgs) -> Result<BenchReport> {
@@ -172,5 +177,10 @@ fn count(case: &str, value: u64) -> Option<BenchRow> {
 
 fn report(bench: &str, account: &Account, rows: Vec<Option<BenchRow>>) -> BenchReport {
     let rig = format!("{}; generator: {}; receiver: {}", account.rig, account.generator, account.mode);
-    BenchReport { bench: bench.into(), rig, host: host::read(), rows: rows.into_iter().flatten().collect() }
+    BenchReport {
+        bench: bench.into(),
+        rig,
+        host: weir_appliance_lab::host::read(),
+        rows: rows.into_iter().flatten().collect(),
+    }
 }
