@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use anyhow::{Context, Result, anyhow};
 use weir_appliance_console::answer::{Exit, Failure, Outcome};
@@ -25,16 +26,26 @@ pub(crate) fn why(args: &WhyArgs, out: &mut dyn Write) -> Outcome {
     let Some(path) = &args.pcap else {
         return Err(Problem::new("why", "neither flow nor capture", "name one of them").into());
     };
-    let frames = judge(path, args.config.as_deref()).map_err(failure)?;
-    args.render_frames(frames.into_iter().map(Ok::<_, Failure>), out)
+    // A capture may be larger than memory: it is judged while it is read, a bounded number of frames ahead of the output.
+    std::thread::scope(|scope| {
+        let (judged, frames) = sync_channel(FRAMES_AHEAD);
+        scope.spawn(move || {
+            if let Err(error) = judge(path, args.config.as_deref(), &judged) {
+                let _ = judged.send(Err(failure(error))); // nobody listens any more when the frame asked for was shown
+            }
+        });
+        args.render_frames(frames, out)
+    })
 }
 
-fn judge(path: &Path, config: Option<&Path>) -> Result<Vec<WhyFrame>> {
+/// Frames that are judged ahead of the output.
+const FRAMES_AHEAD: usize = 1024;
+
+fn judge(path: &Path, config: Option<&Path>, judged: &SyncSender<Result<WhyFrame, Failure>>) -> Result<()> {
     let config = config.map_or_else(|| Ok(Config::default()), store::load)?;
     let kernel_classes = KernelClasses::of(&classes(&config), config.interfaces().len().max(1))?;
     let (rules, buckets) = steering::rules(&config, &kernel_classes).map_err(|problem| anyhow!("{problem}"))?;
     let tables = HostTables::new(&rules, &buckets, &steering::offline_agents(&config))?;
-    let mut frames = Vec::new();
     capture::for_each(path, |met| {
         let explanation = Explanation::of(&tables, met.bytes, met.length as usize);
         let rule = explanation
@@ -42,10 +53,9 @@ fn judge(path: &Path, config: Option<&Path>) -> Result<Vec<WhyFrame>> {
             .and_then(|index| config.rules().get(usize::from(index)))
             .map(|rule| rule.name.to_string());
         let verdict = why::verdict(&explanation, rule, |class| kernel_classes.takers(class).names());
-        frames.push(why::frame(met.number, met.bytes, met.length, &explanation, verdict));
-        Ok(())
-    })?;
-    Ok(frames)
+        let frame = why::frame(met.number, met.bytes, met.length, &explanation, verdict);
+        judged.send(Ok(frame)).map_err(|_| anyhow!("the output is complete"))
+    })
 }
 
 /// `weir replay`.
