@@ -96,7 +96,17 @@ impl Rig {
     /// # Errors
     /// The lab cannot be made, or the appliance does not start.
     pub fn try_new(config: &str) -> Result<Self, LabError> {
-        let lab = Lab::create(&LabSpec::line())?;
+        Self::with_links(config, 1500, 1)
+    }
+
+    /// The same over links that take IP packets of `mtu` bytes and have so many queues.
+    ///
+    /// # Errors
+    /// The lab cannot be made, or the appliance does not start.
+    pub fn with_links(config: &str, mtu: u32, queues: u32) -> Result<Self, LabError> {
+        let mut spec = LabSpec::line();
+        spec.links.iter_mut().for_each(|link| (link.mtu, link.queues) = (mtu, queues));
+        let lab = Lab::create(&spec)?;
         let sink = |node: &str| lab.node(node)?.run(|| Sink::attach("wire0", SinkAction::Pass));
         let sinks = [sink("left")?, sink("right")?].map(|sink| sink.unwrap_or_else(|error| panic!("{error}")));
         let appliance = Appliance::start(&lab, lab.node("box")?, &program("weir"), config)?;

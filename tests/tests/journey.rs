@@ -113,3 +113,58 @@ fn a_flow_is_explained_station_by_station() {
     };
     assert_eq!(why.verdict.action.as_str(), "pass", "what no rule names goes to the stack");
 }
+
+#[test]
+fn a_jumbo_frame_in_several_pieces_is_taken_as_one() {
+    wired!("a_jumbo_frame_in_several_pieces_is_taken_as_one");
+    let rule = "rules: [{name: big, match: \"udp dport 5004\", action: deliver, to: [streaming]}]\n";
+    let mut rig =
+        Rig::with_links(&format!("{}{rule}", weir_tests::BOX), 9000, 1).unwrap_or_else(|error| panic!("{error}"));
+    let left = rig.lab.node("left").expect("left");
+    let socket =
+        left.run(|| std::net::UdpSocket::bind("10.9.0.1:4000")).expect("a thread").expect("the address is ours");
+    let before = rig.counters();
+    let payload = vec![7_u8; 6000];
+    for _ in 0..50 {
+        socket.send_to(&payload, "10.9.0.2:5004").expect("the wire takes it");
+    }
+    let taken =
+        |status: &weir_appliance_control::message::Status| status.counters.per_taker.get("streaming") == Some(&50);
+    let after = rig.appliance.wait_until("50 jumbo frames are taken", DEADLINE, taken).expect("taken").counters;
+    assert_eq!(after.delivered - before.delivered, 50, "{after:?}");
+    let records = |status: &weir_appliance_control::message::Status| status.features[0].records > 0;
+    rig.appliance.wait_until("a window has closed", DEADLINE, records).expect("a window");
+    let rows = rig.appliance.records("streaming".parse().expect("a feature"), 1000).expect("records");
+    let bytes: u64 = rows
+        .iter()
+        .filter(|row| row["window_ms"] == 1000 && row["frames"].is_u64() && row["rows"].is_u64())
+        .filter_map(|row| row["bytes"].as_u64())
+        .sum();
+    assert_eq!(bytes, 50 * (6000 + 8 + 20 + 14), "every piece is counted: {rows:?}");
+}
+
+#[test]
+fn every_queue_of_every_interface_has_rings_of_its_own() {
+    wired!("every_queue_of_every_interface_has_rings_of_its_own");
+    let rule = "rules: [{name: all, match: \"udp dport 5004\", action: deliver, to: [streaming]}]\n";
+    let mut rig =
+        Rig::with_links(&format!("{}{rule}", weir_tests::BOX), 1500, 2).unwrap_or_else(|error| panic!("{error}"));
+    let status = rig.appliance.status().expect("a status");
+    assert_eq!(status.interfaces.iter().map(|port| port.queues).collect::<Vec<_>>(), [2, 2]);
+    // One class for streaming alone and one for each way out of a mirrored frame, on each of four queues.
+    assert_eq!(status.rings.len(), 4 * 3, "{:?}", status.rings);
+    for (node, near, far) in [("left", "10.9.0.1", "10.9.0.2:5004"), ("right", "10.9.1.1", "10.9.1.2:5004")] {
+        let node = rig.lab.node(node).expect("a node");
+        for port in 4000..4016 {
+            let socket =
+                node.run(|| std::net::UdpSocket::bind((near, port))).expect("a thread").expect("the address is ours");
+            for _ in 0..10 {
+                socket.send_to(b"measure", far).expect("the wire takes it");
+            }
+        }
+    }
+    let taken =
+        |status: &weir_appliance_control::message::Status| status.counters.per_taker.get("streaming") == Some(&320);
+    let after = rig.appliance.wait_until("both interfaces' frames are taken", DEADLINE, taken).expect("taken").counters;
+    assert!(after.is_balanced(), "{after:?}");
+}
