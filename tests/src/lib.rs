@@ -153,7 +153,8 @@ impl Rig {
         }
     }
 
-    /// The counters, once the classifier has seen `received` frames more than `before` and they add up.
+    /// The counters, once the classifier has seen at least `received` frames more than `before`, they add up and stand
+    /// still. The kernels at both ends send a few frames of their own, so "at least" alone could be a frame too early.
     ///
     /// # Panics
     /// When that does not happen in time.
@@ -161,9 +162,12 @@ impl Rig {
     pub fn counters_after(&mut self, before: &Counters, received: u64) -> Counters {
         let enough = before.received + received;
         let what = format!("{received} more frames");
-        let status = self
-            .appliance
-            .wait_until(&what, DEADLINE, |status| status.counters.received >= enough && status.counters.is_balanced());
+        let last = std::cell::Cell::new(0);
+        let status = self.appliance.wait_until(&what, DEADLINE, |status| {
+            let counters = &status.counters;
+            let still = last.replace(counters.received) == counters.received;
+            still && counters.received >= enough && counters.is_balanced()
+        });
         status.unwrap_or_else(|error| panic!("{error}")).counters
     }
 

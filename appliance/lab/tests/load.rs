@@ -125,6 +125,9 @@ fn both_wire_generators_reach_a_socket() {
     }
 }
 
+/// Frames that the two ends of a fresh veth pair may send by themselves.
+const STRANGERS: u64 = 20;
+
 #[test]
 fn live_frames_reach_a_sink() {
     let Some(lab) = lab("live_frames_reach_a_sink") else { return };
@@ -134,6 +137,9 @@ fn live_frames_reach_a_sink() {
     outside.run(|| live.send(10_000)).unwrap().unwrap();
     assert_eq!((live.sent().unwrap(), live.events().unwrap()), (10_000, 50_000));
     let count = sink.count().unwrap();
-    assert!(count.frames > 0 && count.frames <= 10_000, "{count:?}");
-    assert_eq!(count.bytes, count.frames * live.frame_bytes() as u64);
+    // The kernels at both ends announce themselves by a few IPv6 frames of their own, which the sink counts too.
+    let announced = count.frames.saturating_sub(10_000);
+    assert!(count.frames > 0 && announced <= STRANGERS, "{count:?}");
+    let least = count.frames.saturating_sub(STRANGERS) * live.frame_bytes() as u64;
+    assert!(count.bytes >= least && count.bytes <= count.frames * live.frame_bytes() as u64, "{count:?}");
 }

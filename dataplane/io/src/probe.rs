@@ -103,6 +103,8 @@ pub fn capability_probes() -> Vec<Probe> {
     // BPF, 39, is newer than the binding's list.
     let wanted = [
         ("CAP_BPF", CapabilitySet::from_bits_retain(1 << 39), State::Missing, "the classifier cannot be loaded"),
+        // PERFMON, 38, as well: the classifier subtracts packet pointers.
+        ("CAP_PERFMON", CapabilitySet::from_bits_retain(1 << 38), State::Missing, "the classifier is refused"),
         ("CAP_NET_ADMIN", CapabilitySet::NET_ADMIN, State::Missing, "the classifier cannot be attached"),
         ("CAP_NET_RAW", CapabilitySet::NET_RAW, State::Missing, "AF_XDP sockets cannot be made"),
         ("CAP_IPC_LOCK", CapabilitySet::IPC_LOCK, State::Degraded, "frame memory is limited by `ulimit -l`"),

@@ -51,7 +51,7 @@ pub struct Ip {
 /// Which part of a datagram a fragment is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fragment {
-    /// Bytes before it.
+    /// What stands before it, in units of 8 bytes, as the header's field has it.
     pub offset: u32,
     /// Whether others follow.
     pub more: bool,
