@@ -68,11 +68,12 @@ pub struct Walls {
 }
 
 /// The whole preamble of a worker without threads: seals `mappings`, becomes `user` (and the group of the same number),
-/// gives up files and all system calls but the few it needs. The caller has closed the descriptors the mappings came from.
+/// gives up files and all system calls but the few it needs, and ends with the process `parent` if there is one. The caller
+/// has closed the descriptors the mappings came from.
 ///
 /// # Errors
 /// As the single steps. A worker that gets an error must end: its walls are not closed.
-pub fn enter_worker<M: Borrow<Mapping>>(mappings: &[M], user: u32) -> Result<Walls> {
+pub fn enter_worker<M: Borrow<Mapping>>(mappings: &[M], user: u32, parent: Option<u32>) -> Result<Walls> {
     let mut sealing = Sealing::Sealed;
     for mapping in mappings {
         if seal(mapping.borrow())? == Sealing::KernelTooOld {
@@ -81,6 +82,8 @@ pub fn enter_worker<M: Borrow<Mapping>>(mappings: &[M], user: u32) -> Result<Wal
     }
     drop_to(user, user)?;
     let confinement = landlock_nothing()?;
+    // Behind the change of user, which would cancel it, and before the filter, which does not allow it.
+    parent.map_or(Ok(()), die_with_parent)?;
     seccomp_worker(Threads::Started)?;
     Ok(Walls { sealing, confinement })
 }

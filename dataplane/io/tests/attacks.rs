@@ -190,7 +190,7 @@ fn worker(mode: &str, store: bool) {
             sandbox::drop_to(NOBODY, NOBODY).unwrap();
             sandbox::seccomp_worker(Threads::Started).unwrap();
         }
-        _ => _ = sandbox::enter_worker(&mappings, NOBODY).unwrap(),
+        _ => _ = sandbox::enter_worker(&mappings, NOBODY, None).unwrap(),
     }
     if store {
         attempts::store(&target);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_dataplane_io::fds::Channel;
-use weir_dataplane_io::sandbox::{Confinement, Sealing, Threads};
+use weir_dataplane_io::sandbox::{Confinement, Sealing};
 use weir_dataplane_io::umem::UmemView;
 use weir_dataplane_io::wait::{Epoll, EventFd, Trigger};
 use weir_dataplane_io::{Mapping, clock, cpu, sandbox, shared, xdp};
@@ -82,18 +82,14 @@ fn receive_offer(connection: &Channel) -> Result<(Offer, Vec<OwnedFd>), AttachEr
 
 /// Gives up everything but what is mapped. Sealing comes first: it takes the way back from every mapping there is.
 fn close_sandbox(lent: &[Arc<Mapping>], user: u32, parent: u32) -> Result<(), AttachError> {
-    for mapping in lent {
-        if sandbox::seal(mapping)? == Sealing::KernelTooOld {
-            tracing::warn!("mappings cannot be sealed before Linux 6.10; the system call filter is the only wall");
-            break;
-        }
+    let walls = sandbox::enter_worker(lent, user, Some(parent))?;
+    if walls.sealing == Sealing::KernelTooOld {
+        tracing::warn!("mappings cannot be sealed before Linux 6.10; the system call filter is the only wall");
     }
-    sandbox::drop_to(user, user)?;
-    if sandbox::landlock_nothing()? == Confinement::Unavailable {
+    if walls.confinement == Confinement::Unavailable {
         tracing::warn!("the kernel has no Landlock; files and sockets are kept away by the system call filter alone");
     }
-    sandbox::die_with_parent(parent)?;
-    Ok(sandbox::seccomp_worker(Threads::Started)?)
+    Ok(())
 }
 
 struct Records {
