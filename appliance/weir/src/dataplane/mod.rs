@@ -37,7 +37,6 @@ use weir_dataplane_io::xdp::Socket;
 use weir_dataplane_pool::class::Hostile;
 use weir_dataplane_pool::gauges::RingGauges;
 use weir_dataplane_pool::pool::{Pool, Request};
-use weir_dataplane_pool::queue::{Queue, Shares};
 use weir_ebpf_loader::Classifier;
 
 use crate::place::{BPF_FS, Place};
@@ -182,7 +181,7 @@ fn make(place: Place, config: Config, restarts: u32) -> Result<Made> {
     let (report, hostile) = mpsc::channel();
     let (epoll, pool_epoll, pool_wake) = pool_waiting(&bound.rings, &kernel_classes)?;
     let rx_ring = config.memory().rx_ring;
-    let pool = make_pool(bound.queues, bound.shares, inbox, report);
+    let pool = Pool::new(bound.queues, bound.shares, inbox, report);
     let dataplane = Dataplane {
         place,
         started: Instant::now(),
@@ -207,10 +206,6 @@ fn make(place: Place, config: Config, restarts: u32) -> Result<Made> {
         mounted,
     };
     Ok((dataplane, (pool, epoll), hostile))
-}
-
-fn make_pool(queues: Vec<Queue>, shares: Shares, inbox: Receiver<Request>, report: Sender<Hostile>) -> Pool {
-    Pool::new(queues, shares, inbox, report)
 }
 
 /// The pool's epoll instance, a second handle of it for those who add kicks, and the counter that wakes it.
