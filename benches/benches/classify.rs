@@ -87,6 +87,9 @@ fn main() -> Result<()> {
     let bare = Classifier::load(LoadOptions { pin_root: None })?;
     let mut full = Classifier::load(LoadOptions { pin_root: None })?;
     full.install_rules(&rules(), &[])?;
+    let mut first = Classifier::load(LoadOptions { pin_root: None })?;
+    first.install_rules(&rules(), &[])?;
+    first.remember_flows(false)?;
     let four = frame(|_| {})?;
     let tagged = frame(|path| path.vlans = vec![7])?;
     let six = frame(|path| {
@@ -102,12 +105,16 @@ fn main() -> Result<()> {
         Case::new("IPv6 message, no rules, net", || net(&bare, &six)),
         Case::new("IPv4 message, 1,024 rules, net", || net(&full, &four)),
         Case::new("IPv6 message, 1,024 rules, net", || net(&full, &six)),
+        Case::new("IPv4, first of its flow, 1,024 rules", || net(&first, &four)),
+        Case::new("IPv6, first of its flow, 1,024 rules", || net(&first, &six)),
     ];
     let goals = [
         None,
         Some(GOAL_NO_RULES),
         Some(GOAL_NO_RULES),
         Some(GOAL_NO_RULES),
+        Some(GOAL_ALL_RULES),
+        Some(GOAL_ALL_RULES),
         Some(GOAL_ALL_RULES),
         Some(GOAL_ALL_RULES),
     ];

@@ -17,6 +17,8 @@ pub const NEEDS_FLOW: u8 = 1 << 4;
 pub const HAS_AGENTS: u8 = 1 << 5;
 /// Delivered frames carry the time of their arrival.
 pub const STAMPS: u8 = 1 << 6;
+/// What rules said of a flow is [remembered](crate::known) for its next frame. Off only to measure what the first costs.
+pub const REMEMBERS: u8 = 1 << 7;
 
 /// The one value of the control map.
 ///
@@ -30,7 +32,10 @@ pub struct Control {
     /// The bits above.
     pub state: u8,
     /// 0.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 3],
+    /// The generation that was given out last; see [`RuleSet::generation`](crate::ruleset::RuleSet::generation). For the
+    /// loader only, which finds it here again after a restart.
+    pub generation: u32,
     /// Added to a mirror rule's class, by the agent's egress slot: the class whose sender has that interface.
     pub mirror_class: MirrorClasses,
     /// Added to the receive queue before the XSKMAP is indexed, by the lower byte of the interface's index: so that

@@ -20,6 +20,13 @@ pub trait Tables {
     fn steer(&self, decoded: &Decoded, flow: u64) -> Steered;
     /// The flow's fingerprint.
     fn fingerprint(&self, decoded: &Decoded) -> u64;
+    /// The flow's fingerprint, or 0 where neither the caller wants it nor the answer is to deliver, and [`Tables::steer`]'s
+    /// answer under it. The classifier remembers both for the next frame of the flow.
+    #[inline(always)]
+    fn known(&self, decoded: &Decoded, want_flow: bool) -> (u64, Steered) {
+        let flow = if want_flow { self.fingerprint(decoded) } else { 0 };
+        (flow, self.steer(decoded, flow))
+    }
     /// A bank of agents.
     fn agents(&self, bank: u32) -> Option<&AgentTable>;
     /// A slot of the flow map; an empty one where there is none.
@@ -84,15 +91,20 @@ pub fn decide<'a, T: Tables>(tables: &'a T, decoded: &Decoded) -> Decision<'a> {
     let control = tables.control();
     let mut decision = Decision::pass(Reason::None as u8);
     let mut wish = None;
-    if tables.verdict(FLOW_HEADER_SLOT).flow != 0 {
-        decision.flow = tables.fingerprint(decoded);
-        wish = verdict(tables, decision.flow, &mut decision);
+    let verdicts = tables.verdict(FLOW_HEADER_SLOT).flow != 0;
+    let steers = control.state & (HAS_RULES | HAS_BUCKETS) != 0;
+    let mut steered = Steered::NOTHING;
+    if steers {
+        let want_flow = verdicts || control.state & (NEEDS_FLOW | HAS_BUCKETS) != 0;
+        (decision.flow, steered) = tables.known(decoded, want_flow);
     }
-    if wish.is_none() && control.state & (HAS_RULES | HAS_BUCKETS) != 0 {
-        if control.state & (NEEDS_FLOW | HAS_BUCKETS) != 0 && decision.flow == 0 {
+    if verdicts {
+        if !steers {
             decision.flow = tables.fingerprint(decoded);
         }
-        let steered = tables.steer(decoded, decision.flow);
+        wish = verdict(tables, decision.flow, &mut decision);
+    }
+    if wish.is_none() && steers {
         wish = steered.action();
         decision.rule = steered.0 as u16;
         decision.class = (steered.0 >> 16) as u8;
@@ -137,6 +149,12 @@ impl Steered {
     #[inline(always)]
     const fn new(rule: u16, class: u8, action: u8) -> Steered {
         Steered(rule as u32 | (class as u32) << 16 | (action as u32 + 1) << 24)
+    }
+
+    /// Whether the answer is to put frames on a ring.
+    #[inline(always)]
+    pub const fn takes_a_ring(self) -> bool {
+        matches!(self.action(), Some(action) if action.takes_a_ring())
     }
 
     #[inline(always)]

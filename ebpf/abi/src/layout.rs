@@ -1,7 +1,7 @@
 //! Sizes of the maps and the names under which they are pinned.
 
 /// Version of all map layouts; pinned maps of another version are not reused. Raise it with every change of a map.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Rules in one rule set; a bit vector has one bit for each.
 pub const MAX_RULES: usize = 1024;
@@ -34,6 +34,8 @@ pub const MAP_RULE_COUNTS: &str = "RULE_COUNTS";
 pub const MAP_SOCKETS: &str = "SOCKETS";
 /// Name of the device map of egress interfaces.
 pub const MAP_EGRESS: &str = "EGRESS";
+/// Name of the map of [`Known`](crate::known::Known) flows, `KNOWN_SLOTS` for each CPU.
+pub const MAP_KNOWN: &str = "KNOWN";
 /// Name of the map with the last [`Explanation`](crate::explain::Explanation).
 pub const MAP_EXPLANATION: &str = "EXPLANATION";
 /// Name of the map with the traffic generator's [`Plan`](crate::generator::Plan).

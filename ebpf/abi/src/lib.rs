@@ -15,6 +15,7 @@ pub mod decode;
 pub mod explain;
 pub mod flow;
 pub mod generator;
+pub mod known;
 pub mod layout;
 pub mod message;
 pub mod meta;

@@ -121,6 +121,13 @@ pub struct RuleSet {
     pub used: u32,
     /// Rules in the set.
     pub count: u32,
+    /// Another one for every set that was ever in force, never 0 there: what is [known](crate::known) of flows under
+    /// other rules does not count under these. It lies in the set, so that no frame reads one without the other.
+    pub generation: u32,
+    /// 0.
+    pub reserved: u32,
+    /// [`known::asked`](crate::known::asked) of `used`.
+    pub asked: u64,
     /// [`POSITIONS`]: the kernel's machine has no instruction that finds a bit, and the verifier would follow every
     /// branch of a search.
     pub positions: [u8; 64],

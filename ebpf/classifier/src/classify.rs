@@ -48,6 +48,7 @@ pub(crate) fn explain(ctx: XdpContext) -> u32 {
     let explanation = unsafe { &mut *place };
     decode_frame(ctx.ctx, &mut explanation.decoded);
     explanation.has_inner = decode_inner_frame(ctx.ctx, &explanation.decoded, &mut explanation.inner) as u8;
+    let maps = maps.afresh();
     let decision = decide(&maps, &explanation.decoded);
     explanation.conclude(maps.control().flow_key, &decision);
     XDP_PASS

@@ -3,15 +3,17 @@
 use core::cell::UnsafeCell;
 
 use aya_ebpf::btf_maps::{Array, DevMap, PerCpuArray, XskMap};
+use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use aya_ebpf::macros::btf_map;
 use weir_ebpf_abi::agents::AgentTable;
-use weir_ebpf_abi::control::Control;
+use weir_ebpf_abi::control::{Control, REMEMBERS};
 use weir_ebpf_abi::counters::{Counters, RuleCount, Tally};
 use weir_ebpf_abi::decide::{Steered, Tables};
 use weir_ebpf_abi::decode::Decoded;
 use weir_ebpf_abi::explain::Explanation;
 use weir_ebpf_abi::flow::{FLOW_ENTRIES, FlowVerdict};
 use weir_ebpf_abi::generator::Plan;
+use weir_ebpf_abi::known::{KNOWN_SLOTS, Key, Known};
 use weir_ebpf_abi::layout::{MAX_EGRESS, MAX_RULES, SOCKET_SLOTS};
 use weir_ebpf_abi::ruleset::RuleSet;
 
@@ -28,6 +30,8 @@ pub(crate) static RULES: Array<RuleSet, 2> = Array::new();
 pub(crate) static AGENTS: Array<AgentTable, 2> = Array::new();
 #[btf_map]
 pub(crate) static FLOWS: Array<FlowVerdict, FLOW_ENTRIES, MMAPABLE> = Array::new();
+#[btf_map]
+pub(crate) static KNOWN: Array<Known, KNOWN_SLOTS, MMAPABLE> = Array::new(); // for whole cache lines: its values begin on a page
 #[btf_map]
 pub(crate) static COUNTERS: PerCpuArray<Counters, 1> = PerCpuArray::new();
 #[btf_map]
@@ -63,13 +67,31 @@ pub(crate) fn zero() -> u16 {
 #[derive(Clone, Copy)]
 pub(crate) struct Maps {
     pub(crate) control: &'static Control,
+    /// Whether what is known of a flow counts, or all is looked up afresh.
+    remembers: bool,
 }
 
 impl Maps {
     /// `None` never happens: an array of one always has its entry, but the verifier wants to see the question.
     #[inline(always)]
     pub(crate) fn open() -> Option<Maps> {
-        Some(Maps { control: CONTROL.get(0)? })
+        let control = CONTROL.get(0)?;
+        Some(Maps { control, remembers: control.state & REMEMBERS != 0 })
+    }
+
+    /// The same, looking everything up.
+    #[inline(always)]
+    pub(crate) fn afresh(self) -> Maps {
+        Maps { remembers: false, ..self }
+    }
+
+    /// [`Tables::known`] as far as it is not known yet.
+    #[inline(always)]
+    fn learn(&self, decoded: &Decoded, want_flow: bool) -> (u64, Steered) {
+        let flow = if want_flow { fingerprint_frame(decoded) } else { 0 };
+        let steered = Steered(steer_frame(decoded, flow));
+        let flow = if flow == 0 && steered.takes_a_ring() { fingerprint_frame(decoded) } else { flow };
+        (flow, steered)
     }
 }
 
@@ -85,6 +107,29 @@ impl Tables for Maps {
     #[inline(always)]
     fn fingerprint(&self, decoded: &Decoded) -> u64 {
         fingerprint_frame(decoded)
+    }
+    #[inline(always)]
+    fn known(&self, decoded: &Decoded, want_flow: bool) -> (u64, Steered) {
+        if !self.remembers {
+            return self.learn(decoded, want_flow);
+        }
+        let Some(set) = RULES.get(self.control.rule_bank()) else { return (0, Steered::NOTHING) };
+        let key = Key::of(decoded, set.asked);
+        // SAFETY: a helper without arguments.
+        let cpu = unsafe { bpf_get_smp_processor_id() };
+        let Some(place) = KNOWN.get_ptr_mut(cpu * KNOWN_SLOTS as u32 + key.slot() as u32) else {
+            return (0, Steered::NOTHING);
+        };
+        // SAFETY: this CPU's own slot, which no other program touches while this one runs.
+        let known = unsafe { &mut *place };
+        if known.answers(&key, set) && (known.flow != 0 || !want_flow) {
+            return (known.flow, Steered(known.steered));
+        }
+        let (flow, steered) = self.learn(decoded, want_flow);
+        // Frames without IP are told apart by more than the key: their slot stays empty.
+        let generation = if decoded.outer.version == 0 { 0 } else { set.generation };
+        *known = Known { key, flow, steered: steered.0, generation };
+        (flow, steered)
     }
     #[inline(always)]
     fn agents(&self, bank: u32) -> Option<&AgentTable> {

@@ -8,9 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use aya::maps::{DevMap, MapData, MapError, PerCpuArray, XskMap};
 use aya::{Ebpf, EbpfLoader};
 use weir_ebpf_abi::agents::{Agent, AgentTable};
-use weir_ebpf_abi::control::{AGENT_BANK, Control, HAS_AGENTS, RULE_BANK, STAMPS};
+use weir_ebpf_abi::control::{AGENT_BANK, Control, HAS_AGENTS, REMEMBERS, RULE_BANK, STAMPS};
 use weir_ebpf_abi::counters::{Counters, RuleCount};
 use weir_ebpf_abi::flow::{FLOW_HEADER_SLOT, FLOW_MAP_BYTES, FlowVerdict, slot};
+use weir_ebpf_abi::known::KNOWN_SLOTS;
 use weir_ebpf_abi::layout::{self, MAX_EGRESS, MAX_QUEUES, MAX_RULES, program, socket_slot};
 use weir_ebpf_abi::rules::Rule;
 use weir_ebpf_abi::ruleset::RuleSet;
@@ -60,6 +61,10 @@ impl Classifier {
                 loader.map_pin_path(name, folder.join(name));
             }
         }
+        let cpus =
+            aya::util::nr_cpus().map_err(|(what, error)| refused(layout::MAP_KNOWN, 0, &CpuCount(what, error)))?;
+        // Not pinned: what is known belongs to one program, and the next one learns it again.
+        loader.map_max_entries(layout::MAP_KNOWN, (cpus * KNOWN_SLOTS) as u32);
         // The generator's and the sinks' maps stay, they are small.
         let mut ebpf = loader.load(OBJECT).map_err(|error| LoadError::Load { cause: chain(&error) })?;
         for name in [program::CLASSIFY, program::EXPLAIN] {
@@ -68,6 +73,7 @@ impl Classifier {
         let mut control: Control = read(&ebpf, layout::MAP_CONTROL, 0)?;
         if control.flow_key == [0; 2] {
             control.flow_key = random_key();
+            control.state |= REMEMBERS;
             write(&mut ebpf, layout::MAP_CONTROL, 0, &control)?;
         }
         let flows = map_data(&ebpf, layout::MAP_FLOWS)?.fd().as_fd().try_clone_to_owned();
@@ -173,8 +179,10 @@ impl Classifier {
     /// # Errors
     /// As [`compile::rules`], and [`LoadError::Map`] when the kernel refuses; what was in force stays.
     pub fn install_rules(&mut self, rules: &[Rule], buckets: &[(u8, u16)]) -> Result<Vec<RuleCount>, LoadError> {
-        let (set, state) = compile::rules(rules, buckets)?;
+        let (mut set, state) = compile::rules(rules, buckets)?;
         let idle = 1 - self.control.rule_bank();
+        self.control.generation = self.control.generation.wrapping_add(1).max(1);
+        set.generation = self.control.generation;
         write::<RuleSet>(&mut self.lock(), layout::MAP_RULES, idle, &set)?;
         self.control.state = (self.control.state & !(RULE_STATE | RULE_BANK)) | state | (idle as u8 * RULE_BANK);
         self.write_control()?;
@@ -228,6 +236,16 @@ impl Classifier {
     /// [`LoadError::Map`] when the kernel refuses.
     pub fn stamp_frames(&mut self, on: bool) -> Result<(), LoadError> {
         self.control.state = if on { self.control.state | STAMPS } else { self.control.state & !STAMPS };
+        self.write_control()
+    }
+
+    /// Whether what rules said of a flow is remembered for its next frame; on at first, and off to measure what the first
+    /// frame of a flow costs.
+    ///
+    /// # Errors
+    /// [`LoadError::Map`] when the kernel refuses.
+    pub fn remember_flows(&mut self, on: bool) -> Result<(), LoadError> {
+        self.control.state = if on { self.control.state | REMEMBERS } else { self.control.state & !REMEMBERS };
         self.write_control()
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use weir_ebpf_abi::action::Action;
 use weir_ebpf_abi::agents::{Agent, AgentTable};
 use weir_ebpf_abi::control::{HAS_BUCKETS, HAS_RULES, MirrorClasses, NEEDS_FLOW};
+use weir_ebpf_abi::known;
 use weir_ebpf_abi::layout::{BUCKETS, MAX_AGENTS, MAX_CLASSES, MAX_EGRESS, MAX_RULES};
 use weir_ebpf_abi::rules::{Prefix, Rule};
 use weir_ebpf_abi::ruleset::{Field, MAX_VECTORS, NO_CLASS, POSITIONS, RuleEntry, RuleSet, Vector};
@@ -37,6 +38,7 @@ pub fn rules(rules: &[Rule], buckets: &[(u8, u16)]) -> Result<(Box<RuleSet>, u8)
     direct(rules, &mut set, &mut vectors)?;
     searched(rules, &mut set, &mut vectors)?;
     flags(buckets, &mut set)?;
+    set.asked = known::asked(set.used);
     let mut state = 0;
     if !rules.is_empty() {
         state |= HAS_RULES;

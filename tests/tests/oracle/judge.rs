@@ -103,9 +103,14 @@ impl Judge {
         let ran = self.classifier.run(frame).expect("the kernel runs");
         let (expected, action, reason) = self.expect(frame, &host);
         assert_eq!(ran, expected, "{}\n{host:?}", hex(frame));
+        // Once more: now the flow is known, and nothing may be different.
+        let again = self.classifier.run(frame).expect("the kernel runs");
+        assert_eq!(again, expected, "the second time\n{}\n{host:?}", hex(frame));
         // What trails an IP packet in later buffers is not counted.
         let counted = if host.decoded.outer.flags & WHOLE != 0 { head.len() } else { frame.len() };
-        self.count(counted as u64, &host, action, reason);
+        for _ in 0..2 {
+            self.count(counted as u64, &host, action, reason);
+        }
     }
 
     fn rule_of(&self, explanation: &Explanation) -> Option<&weir_ebpf_abi::rules::Rule> {
