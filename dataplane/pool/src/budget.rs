@@ -9,6 +9,8 @@ pub struct QueueShape {
     pub rx_ring: u32,
     /// Slots of the transmit rings that frames of this queue may be put on.
     pub tx_ring: u32,
+    /// Whether a frame may come in several descriptors.
+    pub pieces: bool,
 }
 
 /// The frames and ring sizes of one queue.
@@ -27,7 +29,7 @@ pub struct QueueBudget {
 pub enum BudgetError {
     /// A ring size is not a power of two.
     #[error(
-        "{what} has {value} slots: a ring has a power of two of at least 64; set `memory.rx_ring` to one, 4096 is the default"
+        "{what} has {value} slots: a ring has a power of two of at least 64; set `memory.rx_ring` to one, 2048 is the default"
     )]
     NotPowerOfTwo {
         /// Which ring.
@@ -54,9 +56,10 @@ pub enum BudgetError {
 /// Most frames on one queue: a fill ring of 2^20 slots is 8 MiB, far beyond what a burst needs.
 pub const FRAMES_LIMIT: u32 = 1 << 20;
 
-/// Frames the driver may have taken from the fill ring without having put them on a ring: one NAPI round (64 frames of at
-/// most 18 pieces) in flight.
-const IN_THE_DRIVER: u64 = 64 * 18;
+/// Frames of one NAPI round, which the driver may have taken from the fill ring without having put them on a ring.
+const NAPI_ROUND: u64 = 64;
+/// Most pieces of one frame: the kernel's MAX_SKB_FRAGS (17) and the head.
+const MAX_PIECES: u64 = 18;
 
 /// Adds up who may hold a frame. All of it holds by construction: the kernel can never find the fill ring empty because one
 /// class stands still, and the pool can never find it full when it gives frames back.
@@ -73,8 +76,10 @@ pub fn queue_budget(shape: QueueShape) -> Result<QueueBudget, BudgetError> {
     let on_rings = u64::from(shape.classes) * u64::from(shape.rx_ring);
     // A mirrored frame is on its way out while its class's ring slot is already free.
     let on_the_way_out = u64::from(shape.tx_ring) * 2; // the ring, and completions not yet seen
-    // The driver works on some, and the fill ring must never run dry while it does.
-    let frames = on_rings + on_the_way_out + 2 * IN_THE_DRIVER;
+    // The driver works on some, and the fill ring must never run dry while it does. No more than that: frames go round in
+    // turn, and those that do not fit into the processor's cache cost more than a ring's bookkeeping.
+    let in_the_driver = NAPI_ROUND * if shape.pieces { MAX_PIECES } else { 1 };
+    let frames = on_rings + on_the_way_out + 2 * in_the_driver;
     if frames > u64::from(FRAMES_LIMIT) {
         let (classes, rx_ring) = (shape.classes, shape.rx_ring);
         return Err(BudgetError::TooMany { classes, rx_ring, frames, limit: FRAMES_LIMIT });
@@ -94,7 +99,8 @@ mod tests {
     #[test]
     fn a_stopped_class_cannot_starve_the_fill_ring() {
         for classes in 1..=16 {
-            let budget = queue_budget(QueueShape { classes, rx_ring: 4096, tx_ring: 2048 }).expect("a plain shape");
+            let shape = QueueShape { classes, rx_ring: 4096, tx_ring: 2048, pieces: classes % 2 == 0 };
+            let budget = queue_budget(shape).expect("a plain shape");
             assert!(budget.frames > classes * 4096, "frames beyond all full rings");
             assert!(budget.fill >= budget.frames, "every frame fits on the fill ring");
         }
@@ -102,9 +108,9 @@ mod tests {
 
     #[test]
     fn impossible_shapes_are_refused_with_the_value() {
-        let odd = queue_budget(QueueShape { classes: 1, rx_ring: 1000, tx_ring: 64 });
+        let odd = queue_budget(QueueShape { classes: 1, rx_ring: 1000, tx_ring: 64, pieces: false });
         assert!(odd.expect_err("not a power of two").to_string().contains("1000"));
-        let vast = queue_budget(QueueShape { classes: 64, rx_ring: 1 << 16, tx_ring: 64 });
+        let vast = queue_budget(QueueShape { classes: 64, rx_ring: 1 << 16, tx_ring: 64, pieces: false });
         assert!(vast.expect_err("too many").to_string().contains("1048576"));
     }
 }

@@ -152,7 +152,8 @@ pub struct MemorySpec {
     /// Bytes of one frame: 2048 (default) or 4096, the only sizes that a page holds a whole number of and a
     /// 1500-byte frame fits in. Longer frames take several.
     pub frame_size: u32,
-    /// Descriptors of each receive ring, a power of two in [`RX_RING`](super::RX_RING) (default 4096).
+    /// Descriptors of each receive ring, a power of two in [`RX_RING`](super::RX_RING) (default 2048). Frames go round all of
+    /// them in turn, so rings that are larger than a burst needs cost the processor its cache.
     pub rx_ring: u32,
     /// 2 MiB pages (default prefer).
     pub hugepages: HugePages,
@@ -160,7 +161,7 @@ pub struct MemorySpec {
 
 impl Default for MemorySpec {
     fn default() -> Self {
-        Self { frame_size: 2048, rx_ring: 4096, hugepages: HugePages::Prefer }
+        Self { frame_size: 2048, rx_ring: 2048, hugepages: HugePages::Prefer }
     }
 }
 

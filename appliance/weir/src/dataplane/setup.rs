@@ -105,6 +105,7 @@ pub(super) fn bind(config: &Config, ports: &mut [Port], classes: &KernelClasses)
         classes: classes.iter().len() as u32, // at most MAX_CLASSES
         rx_ring: memory.rx_ring,
         tx_ring: if mirrors { TX_RING } else { 64 },
+        pieces: ports.iter().any(|port| port.needs_pieces(memory.frame_size)),
     };
     let budget = queue_budget(shape)?;
     let queue_count: u32 = ports.iter().map(|port| port.queues).sum();

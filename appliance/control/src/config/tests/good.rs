@@ -13,7 +13,7 @@ fn an_empty_file_is_the_defaults() {
         assert_eq!(Config::parse(text), Ok(Config::default()), "{text:?}");
     }
     let config = Config::default();
-    assert_eq!(config.memory(), MemorySpec { frame_size: 2048, rx_ring: 4096, hugepages: HugePages::Prefer });
+    assert_eq!(config.memory(), MemorySpec { frame_size: 2048, rx_ring: 2048, hugepages: HugePages::Prefer });
     assert_eq!(config.control().socket.to_str(), Some("/run/weir/control.sock"));
     assert_eq!(config.enabled().collect::<Vec<_>>(), [FeatureName::STREAMING]);
     assert_eq!((config.wait(), config.cores()), (WaitMode::Poll, &CoreSpec::default()));
