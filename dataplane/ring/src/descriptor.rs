@@ -33,24 +33,17 @@ impl Descriptor {
 
     /// Reads a descriptor slot, each half once.
     #[inline]
-    pub(crate) fn load(slot: &[AtomicU64]) -> Self {
-        match slot {
-            [address, rest] => {
-                let rest = rest.load(Ordering::Relaxed);
-                // Two 32-bit halves of one little-endian word: the casts cut on purpose.
-                Self { address: address.load(Ordering::Relaxed), length: rest as u32, options: (rest >> 32) as u32 }
-            }
-            _ => Self::default(),
-        }
+    pub(crate) fn load([address, rest]: &[AtomicU64; Self::WORDS]) -> Self {
+        let rest = rest.load(Ordering::Relaxed);
+        // Two 32-bit halves of one little-endian word: the casts cut on purpose.
+        Self { address: address.load(Ordering::Relaxed), length: rest as u32, options: (rest >> 32) as u32 }
     }
 
     /// Writes a descriptor slot.
     #[inline]
-    pub(crate) fn store(self, slot: &[AtomicU64]) {
-        if let [address, rest] = slot {
-            address.store(self.address, Ordering::Relaxed);
-            rest.store(u64::from(self.length) | u64::from(self.options) << 32, Ordering::Relaxed);
-        }
+    pub(crate) fn store(self, [address, rest]: &[AtomicU64; Self::WORDS]) {
+        address.store(self.address, Ordering::Relaxed);
+        rest.store(u64::from(self.length) | u64::from(self.options) << 32, Ordering::Relaxed);
     }
 }
 
@@ -82,27 +75,26 @@ impl RingOffsets {
 }
 
 /// The four parts of a ring, checked against its memory.
-pub(crate) struct Parts {
+pub(crate) struct Parts<const WORDS: usize> {
     pub(crate) producer: SharedU32,
     pub(crate) consumer: SharedU32,
     pub(crate) flags: SharedU32,
-    pub(crate) slots: SharedSlots,
+    pub(crate) slots: SharedSlots<WORDS>,
 }
 
-impl Parts {
-    /// Lays out a ring of `size` slots of `stride` words over `memory`.
+impl<const WORDS: usize> Parts<WORDS> {
+    /// Lays out a ring of `size` slots over `memory`.
     pub(crate) fn at(
         memory: &Arc<dyn Memory>,
         offsets: RingOffsets,
         size: u32,
-        stride: usize,
         what: &'static str,
     ) -> Result<Self, RingError> {
         Ok(Self {
             producer: Shared::at(memory, offsets.producer, "the producer index")?,
             consumer: Shared::at(memory, offsets.consumer, "the consumer index")?,
             flags: Shared::at(memory, offsets.flags, "the flags word")?,
-            slots: SharedSlots::at(memory, offsets.descriptors, size, stride, what)?,
+            slots: SharedSlots::at(memory, offsets.descriptors, size, what)?,
         })
     }
 }

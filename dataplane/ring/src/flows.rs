@@ -15,7 +15,7 @@ const SLOT_BYTES: usize = SLOT_WORDS * 8;
 /// Behind the last slot stands a header slot whose first word is 0 until the first verdict: a classifier without verdicts
 /// pays one load.
 pub struct FlowTable {
-    slots: SharedSlots,
+    slots: SharedSlots<SLOT_WORDS>,
     in_use: SharedU64,
 }
 
@@ -31,7 +31,7 @@ impl FlowTable {
     /// # Errors
     /// [`RingError`] when the size is no power of two or the memory is too short.
     pub fn new(memory: Arc<dyn Memory>, size: u32) -> Result<Self, RingError> {
-        let slots = SharedSlots::at(&memory, 0, size, SLOT_WORDS, "flow-verdict table")?;
+        let slots = SharedSlots::at(&memory, 0, size, "flow-verdict table")?;
         let in_use = Shared::at(&memory, size as usize * SLOT_BYTES, "the header of the flow-verdict table")?;
         Ok(Self { slots, in_use })
     }
@@ -46,7 +46,7 @@ impl FlowTable {
         if flow == 0 {
             return false;
         }
-        let [fingerprint, decision] = self.slots.slot(flow as u32) else { return false }; // low half on purpose: slot = flow mod size
+        let [fingerprint, decision] = self.slots.slot(flow as u32); // low half on purpose: slot = flow mod size
         fingerprint.store(0, Ordering::SeqCst);
         decision.store(verdict, Ordering::SeqCst);
         fingerprint.store(flow, Ordering::SeqCst);
@@ -57,7 +57,7 @@ impl FlowTable {
     /// The verdict in force for `flow`, if the slot holds one.
     #[inline]
     pub fn load(&self, flow: u64) -> Option<u64> {
-        let [fingerprint, decision] = self.slots.slot(flow as u32) else { return None }; // low half on purpose
+        let [fingerprint, decision] = self.slots.slot(flow as u32); // low half on purpose
         (flow != 0 && fingerprint.load(Ordering::Acquire) == flow).then(|| decision.load(Ordering::Acquire))
     }
 }

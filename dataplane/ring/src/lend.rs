@@ -11,7 +11,7 @@ use crate::order::{Consumer, Full, Producer};
 pub struct FillRing {
     indexes: Producer<SharedU32>,
     flags: SharedU32,
-    slots: SharedSlots,
+    slots: SharedSlots<1>,
 }
 
 impl FillRing {
@@ -20,7 +20,7 @@ impl FillRing {
     /// # Errors
     /// [`RingError`] when the size is no power of two or the offsets do not fit the memory.
     pub fn new(memory: Arc<dyn Memory>, offsets: RingOffsets, size: u32) -> Result<Self, RingError> {
-        let parts = Parts::at(&memory, offsets, size, 1, "fill ring")?;
+        let parts = Parts::at(&memory, offsets, size, "fill ring")?;
         let indexes = Producer::attach(parts.producer, parts.consumer, size);
         Ok(Self { indexes, flags: parts.flags, slots: parts.slots })
     }
@@ -47,9 +47,8 @@ impl FillRing {
         if self.indexes.free(1) == 0 {
             return Err(Full);
         }
-        if let [word] = self.slots.slot(self.indexes.next()) {
-            word.store(address, Ordering::Relaxed);
-        }
+        let [word] = self.slots.slot(self.indexes.next());
+        word.store(address, Ordering::Relaxed);
         self.indexes.advance(1);
         Ok(())
     }
@@ -70,7 +69,7 @@ impl FillRing {
 /// The completion ring: addresses of frames the kernel has finished sending.
 pub struct CompletionRing {
     indexes: Consumer<SharedU32>,
-    slots: SharedSlots,
+    slots: SharedSlots<1>,
 }
 
 impl CompletionRing {
@@ -79,7 +78,7 @@ impl CompletionRing {
     /// # Errors
     /// [`RingError`] when the size is no power of two or the offsets do not fit the memory.
     pub fn new(memory: Arc<dyn Memory>, offsets: RingOffsets, size: u32) -> Result<Self, RingError> {
-        let parts = Parts::at(&memory, offsets, size, 1, "completion ring")?;
+        let parts = Parts::at(&memory, offsets, size, "completion ring")?;
         Ok(Self { indexes: Consumer::attach(parts.consumer, parts.producer, size), slots: parts.slots })
     }
 
@@ -102,9 +101,10 @@ impl CompletionRing {
         if self.indexes.ready(1).unwrap_or(0) == 0 {
             return None;
         }
-        let address = self.slots.slot(self.indexes.next()).first().map(|word| word.load(Ordering::Relaxed));
+        let [word] = self.slots.slot(self.indexes.next());
+        let address = word.load(Ordering::Relaxed);
         self.indexes.advance(1);
-        address
+        Some(address)
     }
 
     /// Gives the kernel back the entries that were popped (release).

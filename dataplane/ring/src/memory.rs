@@ -5,7 +5,6 @@
 //! (`SharedRecords`) are copied plainly, for speed.
 
 use std::alloc::Layout;
-use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -108,32 +107,30 @@ impl<T: sealed::Atom> Deref for Shared<T> {
     }
 }
 
-/// A power-of-two number of slots of `stride` 64-bit words each; indexes wrap by themselves.
-pub(crate) struct SharedSlots {
-    base: NonNull<AtomicU64>,
+/// A power-of-two number of slots of `WORDS` 64-bit words each; indexes wrap by themselves.
+pub(crate) struct SharedSlots<const WORDS: usize> {
+    base: NonNull<[AtomicU64; WORDS]>,
     mask: u32,
-    stride: usize,
     _memory: Arc<dyn Memory>,
 }
 
 // SAFETY: the same argument as for `Shared`.
-unsafe impl Send for SharedSlots {}
+unsafe impl<const WORDS: usize> Send for SharedSlots<WORDS> {}
 // SAFETY: the same argument as for `Shared`.
-unsafe impl Sync for SharedSlots {}
+unsafe impl<const WORDS: usize> Sync for SharedSlots<WORDS> {}
 
-impl SharedSlots {
-    /// `size` slots of `stride` words from `offset` on.
+impl<const WORDS: usize> SharedSlots<WORDS> {
+    /// `size` slots from `offset` on.
     pub(crate) fn at(
         memory: &Arc<dyn Memory>,
         offset: usize,
         size: u32,
-        stride: usize,
         what: &'static str,
     ) -> Result<Self, RingError> {
         check_size(what, size)?;
-        let length = (size as usize).saturating_mul(stride).saturating_mul(size_of::<AtomicU64>());
+        let length = (size as usize).saturating_mul(size_of::<[AtomicU64; WORDS]>());
         let base = place(memory, offset, length, align_of::<AtomicU64>(), what)?;
-        Ok(Self { base: base.cast(), mask: size - 1, stride, _memory: Arc::clone(memory) })
+        Ok(Self { base: base.cast(), mask: size - 1, _memory: Arc::clone(memory) })
     }
 
     /// Number of slots.
@@ -144,13 +141,12 @@ impl SharedSlots {
 
     /// The words of the slot that the free-running `index` falls on.
     #[inline]
-    pub(crate) fn slot(&self, index: u32) -> &[AtomicU64] {
-        let first = (index & self.mask) as usize * self.stride;
-        // SAFETY: `index & mask < size`, and `at` checked that `size * stride` words lie inside the memory.
-        let start = unsafe { self.base.add(first) };
-        // SAFETY: `stride` words from `start` on are inside the memory by the same check, aligned, atomic, and kept
-        // mapped by `_memory` for as long as `self` is borrowed.
-        unsafe { NonNull::slice_from_raw_parts(start, self.stride).as_ref() }
+    pub(crate) fn slot(&self, index: u32) -> &[AtomicU64; WORDS] {
+        // SAFETY: `index & mask < size`, and `at` checked that `size` slots lie inside the memory.
+        let slot = unsafe { self.base.add((index & self.mask) as usize) };
+        // SAFETY: the slot is inside the memory by the same check, aligned, atomic, and kept mapped by `_memory` for as
+        // long as `self` is borrowed. Worst case when a mapping is taken away by force: a fault.
+        unsafe { slot.as_ref() }
     }
 }
 
@@ -163,16 +159,18 @@ impl<T: FromBytes + IntoBytes + Immutable + Copy + Send + 'static> Plain for T {
 /// Unlike all other memory of this room they are no atomics: a word-by-word copy costs twice as much as a plain one.
 /// Between producer and consumer the ring's indexes order the copies.
 pub(crate) struct SharedRecords<T> {
-    slots: SharedSlots,
-    _records: PhantomData<T>,
+    base: NonNull<T>,
+    mask: u32,
+    _memory: Arc<dyn Memory>,
 }
 
+// SAFETY: the records are plain bytes inside memory that the Arc keeps mapped, reached by value only.
+unsafe impl<T: Plain> Send for SharedRecords<T> {}
+
 impl<T: Plain> SharedRecords<T> {
-    /// 64-bit words of a record; refuses at compile time what is no whole number of them.
-    const WORDS: usize = {
+    /// Refuses at compile time a record that is no whole number of words.
+    const WHOLE_WORDS: () =
         assert!(size_of::<T>() > 0 && size_of::<T>().is_multiple_of(8), "a record is a whole number of 8-byte words");
-        size_of::<T>() / 8
-    };
 
     /// `size` records from `offset` on.
     pub(crate) fn at(
@@ -181,21 +179,24 @@ impl<T: Plain> SharedRecords<T> {
         size: u32,
         what: &'static str,
     ) -> Result<Self, RingError> {
-        Ok(Self { slots: SharedSlots::at(memory, offset, size, Self::WORDS, what)?, _records: PhantomData })
+        let () = Self::WHOLE_WORDS;
+        check_size(what, size)?;
+        let length = (size as usize).saturating_mul(size_of::<T>());
+        let base = place(memory, offset, length, align_of::<u64>(), what)?;
+        Ok(Self { base: base.cast(), mask: size - 1, _memory: Arc::clone(memory) })
     }
 
     /// The place of the record that the free-running `index` falls on.
     #[inline]
     fn place(&self, index: u32) -> NonNull<T> {
-        let record = (index & self.slots.mask) as usize;
-        // SAFETY: `record < size`, and `at` checked that `size` records lie inside the memory.
-        unsafe { self.slots.base.cast::<T>().add(record) }
+        // SAFETY: `index & mask < size`, and `at` checked that `size` records lie inside the memory.
+        unsafe { self.base.add((index & self.mask) as usize) }
     }
 
     /// Writes a record. The producer does so between learning that the place is free and publishing it.
     #[inline]
     pub(crate) fn write(&self, index: u32, record: &T) {
-        // SAFETY: the place is inside memory that `slots` keeps mapped; the indexes keep the consumer off it. A second
+        // SAFETY: the place is inside memory that `_memory` keeps mapped; the indexes keep the consumer off it. A second
         // producer, which the ring's user must not attach, or a peer that lies about its index can at worst mix the
         // bytes of two records, and any bytes are a `T`.
         unsafe { self.place(index).write_unaligned(*record) };

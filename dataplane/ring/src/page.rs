@@ -28,11 +28,11 @@ const BEAT_WORDS: usize = 2;
 const _: () = assert!(PAGE_LENGTH == LINES as usize * LINE_WORDS * 8);
 
 /// A page as 32 lines of 16 words.
-struct Lines(SharedSlots);
+struct Lines(SharedSlots<LINE_WORDS>);
 
 impl Lines {
     fn at(memory: &Arc<dyn Memory>, offset: usize, what: &'static str) -> Result<Self, RingError> {
-        Ok(Self(SharedSlots::at(memory, offset, LINES, LINE_WORDS, what)?))
+        Ok(Self(SharedSlots::at(memory, offset, LINES, what)?))
     }
 
     /// Word `word` of line `line`; `None` beyond the page.

@@ -14,7 +14,7 @@ use crate::page::Allegation;
 /// new cursor ([`crate::TakerCursors::publish`]). Entries at or behind its cursor stay as they are until it publishes.
 pub struct RxReader {
     producer: SharedU32,
-    slots: SharedSlots,
+    slots: SharedSlots<{ Descriptor::WORDS }>,
 }
 
 impl RxReader {
@@ -25,7 +25,7 @@ impl RxReader {
     pub fn new(memory: Arc<dyn Memory>, offsets: RingOffsets, size: u32) -> Result<Self, RingError> {
         Ok(Self {
             producer: Shared::at(&memory, offsets.producer, "the producer index")?,
-            slots: SharedSlots::at(&memory, offsets.descriptors, size, Descriptor::WORDS, "RX ring")?,
+            slots: SharedSlots::at(&memory, offsets.descriptors, size, "RX ring")?,
         })
     }
 
@@ -67,7 +67,7 @@ impl RxReader {
 pub struct RxOwner {
     producer: SharedU32,
     shared_consumer: SharedU32,
-    slots: SharedSlots,
+    slots: SharedSlots<{ Descriptor::WORDS }>,
     consumer: u64,
 }
 
@@ -77,7 +77,7 @@ impl RxOwner {
     /// # Errors
     /// [`RingError`] when the size is no power of two or the offsets do not fit the memory.
     pub fn new(memory: Arc<dyn Memory>, offsets: RingOffsets, size: u32) -> Result<Self, RingError> {
-        let parts = Parts::at(&memory, offsets, size, Descriptor::WORDS, "RX ring")?;
+        let parts = Parts::at(&memory, offsets, size, "RX ring")?;
         let consumer = u64::from(parts.consumer.load(Ordering::Relaxed));
         Ok(Self { producer: parts.producer, shared_consumer: parts.consumer, slots: parts.slots, consumer })
     }

@@ -12,7 +12,7 @@ use crate::order::{Full, Producer};
 pub struct TxRing {
     indexes: Producer<SharedU32>,
     flags: SharedU32,
-    slots: SharedSlots,
+    slots: SharedSlots<{ Descriptor::WORDS }>,
 }
 
 impl TxRing {
@@ -21,7 +21,7 @@ impl TxRing {
     /// # Errors
     /// [`RingError`] when the size is no power of two or the offsets do not fit the memory.
     pub fn new(memory: Arc<dyn Memory>, offsets: RingOffsets, size: u32) -> Result<Self, RingError> {
-        let parts = Parts::at(&memory, offsets, size, Descriptor::WORDS, "TX ring")?;
+        let parts = Parts::at(&memory, offsets, size, "TX ring")?;
         let indexes = Producer::attach(parts.producer, parts.consumer, size);
         Ok(Self { indexes, flags: parts.flags, slots: parts.slots })
     }
@@ -51,6 +51,20 @@ impl TxRing {
         descriptor.store(self.slots.slot(self.indexes.next()));
         self.indexes.advance(1);
         Ok(())
+    }
+
+    /// Writes as many of `descriptors` as find a free entry, with one look at the reader's index for all of them; gives how
+    /// many. The reader sees them after [`TxRing::publish`].
+    #[inline]
+    pub fn push_batch(&mut self, descriptors: impl ExactSizeIterator<Item = Descriptor>) -> u32 {
+        let wanted = descriptors.len().min(self.size() as usize) as u32; // at most the size, so nothing is cut
+        let count = self.indexes.free(wanted).min(wanted);
+        let first = self.indexes.next();
+        for (step, descriptor) in (0..count).zip(descriptors) {
+            descriptor.store(self.slots.slot(first.wrapping_add(step)));
+        }
+        self.indexes.advance(count);
+        count
     }
 
     /// Shows the reader what was pushed (release).
@@ -108,6 +122,13 @@ impl LaneRing {
     #[inline]
     pub fn push(&mut self, descriptor: Descriptor) -> Result<(), Full> {
         self.ring.push(descriptor)
+    }
+
+    /// Writes as many of `descriptors` as find a free entry, with one look at the owner's index for all of them; gives how
+    /// many. Takers see them after [`LaneRing::publish`].
+    #[inline]
+    pub fn push_batch(&mut self, descriptors: impl ExactSizeIterator<Item = Descriptor>) -> u32 {
+        self.ring.push_batch(descriptors)
     }
 
     /// Shows the takers what was pushed (release). The descriptors of one frame are to be published together.
