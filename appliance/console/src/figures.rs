@@ -35,32 +35,48 @@ pub fn host(host: &Host) -> String {
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
 }
 
+/// What was measured, each case once, and then what it stood beside: a case's name finds room in both.
 fn table(rows: &[BenchRow], out: &mut dyn Write) -> io::Result<()> {
-    let mut table = Table::new([
+    let mut measured = Table::new([
         Column::Text("case"),
         Column::Number("median"),
         Column::Name("unit"),
         Column::Number("min..max"),
         Column::Number("n"),
+        Column::Name("goal"),
+    ]);
+    let mut compared = Table::new([
+        Column::Text("case"),
         Column::Text("beside"),
+        Column::Number("median"),
         Column::Number("ratio"),
         Column::Name("goal"),
     ]);
-    for row in rows {
-        let beside =
-            row.peer.as_ref().map(|peer| format!("{} {peer}", row.peer_value.map_or_else(|| "-".to_owned(), short)));
-        table.row([
-            row.case.clone(),
-            short(row.value),
-            row.unit.clone(),
-            format!("{}..{}", short(row.min), short(row.max)),
-            row.n.to_string(),
-            beside.unwrap_or_else(|| "-".to_owned()),
-            row.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
-            goal(row),
-        ]);
+    let mut peers = false;
+    for (place, row) in rows.iter().enumerate() {
+        if rows.iter().position(|other| other.case == row.case && other.unit == row.unit) == Some(place) {
+            measured.row([
+                row.case.clone(),
+                short(row.value),
+                row.unit.clone(),
+                format!("{}..{}", short(row.min), short(row.max)),
+                row.n.to_string(),
+                if row.peer.is_none() { goal(row) } else { "-".to_owned() },
+            ]);
+        }
+        if let Some(peer) = &row.peer {
+            peers = true;
+            compared.row([
+                row.case.clone(),
+                peer.clone(),
+                row.peer_value.map_or_else(|| "-".to_owned(), short),
+                row.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
+                goal(row),
+            ]);
+        }
     }
-    table.write("nothing was measured", out)
+    measured.write("nothing was measured", out)?;
+    if peers { compared.write("", out) } else { Ok(()) }
 }
 
 /// `>= 0.90 met`, `<= 50 missed`.
