@@ -18,7 +18,7 @@ use weir_appliance_lab::load::Meter;
 use weir_appliance_lab::packet::Path;
 use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
 use weir_appliance_lab::{Lab, LabSpec};
-use weir_benches::bare::Bare;
+use weir_benches::bare::{Bare, Front};
 use weir_benches::report::{self, Words};
 use weir_benches::runs::{Case, Measured, alternate};
 use weir_benches::{boxed, noise, wire};
@@ -110,7 +110,7 @@ fn received(sender: &mut XdpSender, mut look: impl FnMut(&mut Meter) + Send) -> 
 
 fn bare(lab: &Lab) -> Result<Quantiles> {
     let mut sender = XdpSender::new(lab.node("outside")?, "wire0")?;
-    let mut reader = Bare::new(lab.node("box")?, "eth0")?;
+    let mut reader = Bare::new(lab.node("box")?, "eth0", Front::Redirect)?;
     received(&mut sender, move |meter| {
         let now = monotonic_ns();
         reader.poll(|frame| meter.note(now, frame.get(HEADERS..).unwrap_or_default()));

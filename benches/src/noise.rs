@@ -64,6 +64,39 @@ pub fn probe(core: u32) -> f64 {
     probing.join().unwrap_or(0.0)
 }
 
+/// Round trips of a cache line between two cores in one measurement of their distance.
+const ROUND_TRIPS: u64 = 10_000;
+
+/// Nanoseconds that a cache line takes from `one` core to the `other` and back.
+///
+/// The host of a virtual machine moves its processors: two that shared a cache a second ago may be on different chips now,
+/// ten times as far apart, and every rate between them is another one.
+#[must_use]
+pub fn distance_ns(one: u32, other: u32) -> f64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    #[repr(align(128))]
+    struct Line(AtomicU64);
+    let (there, back) = (Line(AtomicU64::new(0)), Line(AtomicU64::new(0)));
+    let pass = |core: u32, from: &Line, to: &Line, first: u64| {
+        // An ordinary thread in its place does as well, only with more noise.
+        let _ = measuring_thread(core);
+        let start = monotonic_ns();
+        for turn in 0..ROUND_TRIPS {
+            to.0.store(turn + first, Ordering::Release);
+            while from.0.load(Ordering::Acquire) < turn + 1 {
+                std::hint::spin_loop();
+            }
+        }
+        (monotonic_ns() - start) as f64 / ROUND_TRIPS as f64
+    };
+    std::thread::scope(|scope| {
+        let answering = scope.spawn(|| pass(other, &there, &back, 0));
+        let asking = scope.spawn(|| pass(one, &back, &there, 1));
+        let _ = answering.join();
+        asking.join().unwrap_or(f64::INFINITY)
+    })
+}
+
 /// Whether all of `cores` are quiet.
 #[must_use]
 pub fn is_quiet(cores: &[u32]) -> bool {

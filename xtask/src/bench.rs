@@ -22,6 +22,16 @@ pub(crate) fn run(words: &[String]) -> Result<ExitCode> {
     if !names.contains(name) {
         bail!("no benchmark is called `{name}`; there are: {}", Vec::from_iter(names).join(", "));
     }
+    // Those that measure the appliance start its binary, which `cargo bench` does not build by itself.
+    shell::run(&mut shell::cargo([
+        "build",
+        "--release",
+        "--quiet",
+        "--package",
+        "weir-appliance-weir",
+        "--bin",
+        "weir",
+    ]))?;
     let mut cargo = shell::cargo(["bench", "--package", PACKAGE, "--bench", name, "--"]);
     say(&format!("$ {}", shell::text(cargo.args(rest))));
     let status = cargo.status().context("cannot start cargo")?;

@@ -1,9 +1,11 @@
 //! From the wire into a worker process, beside bare AF_XDP in one process and beside dpdk-testpmd.
 //!
 //! What is fair: the same generator, wire, ring size and core for all, alternated; rates are frames that were taken over
-//! the time of sending, losses included. The bare reader gives every frame straight back and looks at none; ours is
-//! classified, handed to another process, counted by source and type there, and comes back behind its cursor.
-//! testpmd holds the generator back instead of dropping, so its rate is that of a pair.
+//! the time of sending, losses included. A bare reader looks at each message's first byte and gives the frame straight
+//! back; ours is handed to another process, counted by source and type there, and comes back behind its cursor. Two bare
+//! readers stand beside it: behind the same classifier, which shows what the process, its rings and the pool cost; and
+//! behind a program that redirects and looks at nothing, which shows what classification costs as well. testpmd is of the
+//! latter kind, and holds the generator back instead of dropping, so its rate is that of a pair.
 
 use std::cell::RefCell;
 
@@ -12,9 +14,12 @@ use weir_appliance_control::message::{BenchRow, Better};
 use weir_appliance_lab::generate::live::Live;
 use weir_appliance_lab::traffic::{Content, TrafficSpec};
 use weir_appliance_lab::{Lab, LabSpec};
+use weir_benches::bare::Front;
 use weir_benches::report::{self, Words};
 use weir_benches::runs::{Case, alternate};
 use weir_benches::{boxed, noise, wire};
+use weir_ebpf_abi::action::Action;
+use weir_ebpf_abi::rules::{Match, Rule};
 
 mod peers;
 
@@ -23,12 +28,18 @@ const FRAMES: u32 = 1 << 21;
 const GOAL_BARE: f64 = 0.95;
 const GOAL_TESTPMD: f64 = 1.0;
 
+/// Hugepages for the frames of either side: enough for four classes.
+const HUGEPAGES: u64 = 64;
+
 /// Who takes what.
 struct Shape {
     name: &'static str,
     frame_bytes: u32,
     config: &'static str,
-    goal: bool,
+    /// Message types by class, for the bare reader behind the classifier; the last class takes what is left.
+    types: &'static [u32],
+    /// Whether the peers that do not classify are of interest too.
+    floors: bool,
 }
 
 const ONE: &str = "features: {streaming: {enabled: true, wait: spin}}
@@ -45,13 +56,25 @@ rules:
   - {name: rest, match: \"udp dport 48100\", action: deliver, to: [streaming, test1]}
 ";
 
-const SHAPES: [Shape; 4] = [
-    Shape { name: "70 bytes, 1 class, 1 taker", frame_bytes: 70, config: ONE, goal: true },
-    Shape { name: "1514 bytes, 1 class, 1 taker", frame_bytes: 1514, config: ONE, goal: true },
-    // With more workers than cores they share one, asleep when idle: no goal, but no secret either.
-    Shape { name: "70 bytes, 1 class, 2 takers on one core", frame_bytes: 70, config: TWO_TAKERS, goal: false },
-    Shape { name: "70 bytes, 4 classes, 3 takers on one core", frame_bytes: 70, config: FOUR_CLASSES, goal: false },
+const SHAPES: [Shape; 6] = [
+    Shape { name: "70 B, 1 taker", frame_bytes: 70, config: ONE, types: &[], floors: true },
+    Shape { name: "1514 B, 1 taker", frame_bytes: 1514, config: ONE, types: &[], floors: true },
+    // With more workers than cores they share one, asleep when idle.
+    Shape { name: "70 B, 2 takers", frame_bytes: 70, config: TWO_TAKERS, types: &[], floors: false },
+    Shape { name: "1514 B, 2 takers", frame_bytes: 1514, config: TWO_TAKERS, types: &[], floors: false },
+    Shape { name: "70 B, 4 classes", frame_bytes: 70, config: FOUR_CLASSES, types: &[1, 2, 3], floors: false },
+    Shape { name: "1514 B, 4 classes", frame_bytes: 1514, config: FOUR_CLASSES, types: &[1, 2, 3], floors: false },
 ];
+
+/// The rules of a shape's configuration, as the classifier takes them.
+fn rules(shape: &Shape) -> Vec<Rule> {
+    let deliver = |class, matches| Rule { matches, action: Action::Deliver, class, share: 10_000 };
+    let by_type = |r#type| Match { message_type: Some((r#type, r#type)), ..Match::default() };
+    let rest = Match { protocol: Some(17), destination_port: Some((48_100, 48_100)), ..Match::default() };
+    let mut rules: Vec<Rule> = (0..).zip(shape.types).map(|(class, r#type)| deliver(class, by_type(*r#type))).collect();
+    rules.push(deliver(shape.types.len() as u8, rest)); // four at most
+    rules
+}
 
 /// Millions of frames a second that reached the worker; the share that the classifier saw and no worker got goes to
 /// `lost`.
@@ -83,7 +106,8 @@ fn main() -> Result<()> {
     let words = Words::read(5)?;
     noise::settle();
     Lab::sweep()?;
-    let lab = Lab::create(&LabSpec::pair())?;
+    let mut lab = Lab::create(&LabSpec::pair())?;
+    let pages = lab.reserve_hugepages(HUGEPAGES)?;
     let mut rows = Vec::new();
     let mut notes = Vec::new();
     let testpmd = peers::testpmd_version();
@@ -93,11 +117,16 @@ fn main() -> Result<()> {
     for shape in &SHAPES {
         let bytes = shape.frame_bytes;
         let lost = RefCell::new(0.0);
+        let rules = rules(shape);
+        let bare = |front| peers::bare(&lab, &mut generator(&lab, bytes)?, FRAMES, front);
         let mut cases = vec![
             Case::new(shape.name, || ours(&lab, shape, &lost)),
-            Case::new("bare", || peers::bare(&lab, &mut generator(&lab, bytes)?, FRAMES)),
+            Case::new("bare, classified", || bare(Front::Classifier(&rules))),
         ];
-        if testpmd.is_ok() && shape.goal {
+        if shape.floors {
+            cases.push(Case::new("bare redirect", || bare(Front::Redirect)));
+        }
+        if testpmd.is_ok() && shape.floors {
             cases.push(Case::new("testpmd", || peers::testpmd(&lab, &mut generator(&lab, bytes)?, FRAMES)));
         }
         let measured = alternate(&mut cases, words.runs, &[wire::GENERATOR, wire::RECEIVER])?;
@@ -105,16 +134,20 @@ fn main() -> Result<()> {
         notes.push(format!("{}: {}; lost on full rings at worst {lost:.1} %", shape.name, measured.note()));
         let row = BenchRow::of_runs(shape.name, "M frames/s", Better::Higher, &measured.runs[0]);
         if let Some(row) = row {
-            let beside = row.clone().beside("bare AF_XDP, one process", &measured.runs[1], GOAL_BARE);
-            rows.push(if shape.goal { beside } else { BenchRow { goal: None, ..beside } });
-            if let (Some(runs), Ok(version)) = (measured.runs.get(2), &testpmd) {
+            rows.push(row.clone().beside("bare AF_XDP, same classifier", &measured.runs[1], GOAL_BARE));
+            if let Some(runs) = measured.runs.get(2) {
+                rows.push(row.clone().beside("bare AF_XDP, redirect only", runs, GOAL_BARE));
+            }
+            if let (Some(runs), Ok(version)) = (measured.runs.get(3), &testpmd) {
                 rows.push(row.beside(version.clone(), runs, GOAL_TESTPMD));
             }
         }
     }
     report::print(
         "journey",
-        "veth pair, native XDP, AF_XDP copy mode, live frames on core 0, readers on core 1",
+        &format!(
+            "veth pair, native XDP, AF_XDP copy mode, {pages} hugepages, live frames on core 0, readers on core 1"
+        ),
         rows,
         &notes,
     )
