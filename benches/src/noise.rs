@@ -77,22 +77,33 @@ pub fn distance_ns(one: u32, other: u32) -> f64 {
     #[repr(align(128))]
     struct Line(AtomicU64);
     let (there, back) = (Line(AtomicU64::new(0)), Line(AtomicU64::new(0)));
-    let pass = |core: u32, from: &Line, to: &Line, first: u64| {
-        // An ordinary thread in its place does as well, only with more noise.
-        let _ = measuring_thread(core);
-        let start = monotonic_ns();
-        for turn in 0..ROUND_TRIPS {
-            to.0.store(turn + first, Ordering::Release);
-            while from.0.load(Ordering::Acquire) < turn + 1 {
-                std::hint::spin_loop();
-            }
+    // Both are in their places before either spins: a thread born beside a spinning real-time one would not get to run.
+    let placed = std::sync::Barrier::new(2);
+    let wait_for = |line: &Line, turn: u64| {
+        while line.0.load(Ordering::Acquire) < turn {
+            std::hint::spin_loop();
         }
-        (monotonic_ns() - start) as f64 / ROUND_TRIPS as f64
     };
     std::thread::scope(|scope| {
-        let answering = scope.spawn(|| pass(other, &there, &back, 0));
-        let asking = scope.spawn(|| pass(one, &back, &there, 1));
-        let _ = answering.join();
+        scope.spawn(|| {
+            // An ordinary thread in its place does as well, only with more noise.
+            let _ = measuring_thread(other);
+            placed.wait();
+            for turn in 1..=ROUND_TRIPS {
+                wait_for(&there, turn);
+                back.0.store(turn, Ordering::Release);
+            }
+        });
+        let asking = scope.spawn(|| {
+            let _ = measuring_thread(one);
+            placed.wait();
+            let start = monotonic_ns();
+            for turn in 1..=ROUND_TRIPS {
+                there.0.store(turn, Ordering::Release);
+                wait_for(&back, turn);
+            }
+            (monotonic_ns() - start) as f64 / ROUND_TRIPS as f64
+        });
         asking.join().unwrap_or(f64::INFINITY)
     })
 }
