@@ -14,12 +14,15 @@
 //! | [`net`] | interfaces and network namespaces |
 //! | [`probe`] | what this host can do, and the cure where it cannot |
 //! | [`bpffs`] | the BPF file system that pins live in |
+//! | [`disk`] | files written past the page cache, blocks given in advance |
+//! | [`uring`] | io_uring: durable writes from registered memory |
 //! | [`clock`] | clocks in nanoseconds |
 #![allow(unsafe_code)]
 
 pub mod bpffs;
 pub mod clock;
 pub mod cpu;
+pub mod disk;
 pub mod error;
 pub mod fds;
 pub mod mapping;
@@ -29,6 +32,7 @@ pub mod probe;
 pub mod sandbox;
 pub mod shared;
 pub mod umem;
+pub mod uring;
 pub mod wait;
 pub mod xdp;
 

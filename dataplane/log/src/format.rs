@@ -1,0 +1,227 @@
+//! The layout of segment files, as types; `docs/log.md` has it in words. Everything is little-endian.
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::spec::Stamp;
+
+/// Bytes of a block: a segment's header has one, and each group starts at a multiple of it.
+pub const BLOCK: u64 = 4096;
+/// First bytes of a segment file.
+pub const SEGMENT_MAGIC: [u8; 8] = *b"WEIRLOG1";
+/// First bytes of a group, as a number: "WGRP" in the file.
+pub const GROUP_MAGIC: u32 = u32::from_le_bytes(*b"WGRP");
+/// Version of the layout.
+pub const VERSION: u32 = 1;
+/// Bytes of a group's header.
+pub const GROUP_HEADER: usize = 64;
+/// Bytes of a record's header.
+pub const RECORD_HEADER: usize = 32;
+/// Byte of the segment's header block at which the checksum of all bytes before it stands.
+pub const SEGMENT_CHECKSUM: usize = 4092;
+
+/// First bytes of a segment file. Zeros follow up to [`SEGMENT_CHECKSUM`].
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct SegmentHeader {
+    /// [`SEGMENT_MAGIC`].
+    pub magic: [u8; 8],
+    /// [`VERSION`].
+    pub version: U32,
+    /// [`BLOCK`], in bytes.
+    pub block: U32,
+    /// Number of the segment's first record; the file's name too.
+    pub first: U64,
+    /// When the file was made, CLOCK_REALTIME in nanoseconds.
+    pub created_ns: U64,
+    /// Random, the same in every segment of a log.
+    pub log_id: [u8; 16],
+}
+
+/// In front of each group.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct GroupHeader {
+    /// [`GROUP_MAGIC`].
+    pub magic: U32,
+    /// Bytes of the records behind this header, each with its padding.
+    pub length: U32,
+    /// Records of the group.
+    pub count: U32,
+    /// CRC32C of those bytes.
+    pub payload_checksum: U32,
+    /// Number of the first record.
+    pub first: U64,
+    /// Earliest time of a record, CLOCK_REALTIME in nanoseconds.
+    pub earliest_ns: U64,
+    /// Latest time of a record, CLOCK_REALTIME in nanoseconds.
+    pub latest_ns: U64,
+    /// First bytes of the log's id: a group of another log that a disk left behind is none of ours.
+    pub log_id: [u8; 8],
+    /// Zero.
+    pub reserved: [u8; 12],
+    /// CRC32C of the header's bytes before this.
+    pub checksum: U32,
+}
+
+/// In front of each frame; zeros pad the frame to a multiple of 8.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct RecordHeader {
+    /// Bytes of the frame, without padding.
+    pub length: U32,
+    /// Class whose ring the frame came from.
+    pub class: u8,
+    /// Zero.
+    pub flags: u8,
+    /// Zero.
+    pub reserved: U16,
+    /// Who sent it.
+    pub source: U32,
+    /// The source's own count.
+    pub sequence: U32,
+    /// When it came, CLOCK_REALTIME in nanoseconds.
+    pub time_ns: U64,
+    /// CRC32C of the 24 bytes before this, the 4 behind it, and the frame.
+    pub checksum: U32,
+    /// Zero.
+    pub reserved_too: U32,
+}
+
+const _: () = assert!(size_of::<SegmentHeader>() == 48);
+const _: () = assert!(size_of::<GroupHeader>() == GROUP_HEADER);
+const _: () = assert!(size_of::<RecordHeader>() == RECORD_HEADER);
+
+/// Bytes of a record in a group: header, frame, padding.
+#[must_use]
+pub const fn record_bytes(frame: usize) -> usize {
+    RECORD_HEADER + frame.next_multiple_of(8)
+}
+
+/// Bytes of a group in the file, for `payload` bytes of records.
+#[must_use]
+pub const fn group_bytes(payload: usize) -> usize {
+    (GROUP_HEADER + payload).next_multiple_of(BLOCK as usize)
+}
+
+impl SegmentHeader {
+    /// The whole header block of a segment.
+    #[must_use]
+    pub fn block(first: u64, created_ns: u64, log_id: [u8; 16]) -> Vec<u8> {
+        let magic = SEGMENT_MAGIC;
+        let (version, block) = (VERSION.into(), (BLOCK as u32).into());
+        let header = Self { magic, version, block, first: first.into(), created_ns: created_ns.into(), log_id };
+        let mut bytes = vec![0; BLOCK as usize];
+        bytes[..size_of::<Self>()].copy_from_slice(header.as_bytes());
+        let checksum = crc32c::crc32c(&bytes[..SEGMENT_CHECKSUM]);
+        bytes[SEGMENT_CHECKSUM..].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    /// The header of a segment whose file says that it begins with record `first`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(bytes: &[u8], first: u64) -> Result<Self, &'static str> {
+        let (Some(head), Some(tail)) = (bytes.get(..SEGMENT_CHECKSUM), bytes.get(SEGMENT_CHECKSUM..BLOCK as usize))
+        else {
+            return Err("the segment's header is cut short");
+        };
+        if crc32c::crc32c(head).to_le_bytes() != tail {
+            return Err("the checksum of the segment's header does not hold");
+        }
+        let (header, _) = Self::read_from_prefix(head).map_err(|_| "the segment's header is cut short")?;
+        match (header.magic == SEGMENT_MAGIC, header.version.get() == VERSION, header.block.get() == BLOCK as u32) {
+            (false, ..) => Err("the segment does not begin with WEIRLOG1"),
+            (_, false, _) => Err("the segment is of a version that this program does not know"),
+            (_, _, false) => Err("the segment has another block size than 4096"),
+            _ if header.first.get() != first => Err("the segment's first record is not the one in the file's name"),
+            _ => Ok(header),
+        }
+    }
+}
+
+impl GroupHeader {
+    /// The header at the start of `bytes`, if it is one of the log `log_id` and its own checksum holds.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(bytes: &[u8], log_id: &[u8; 16]) -> Result<Self, &'static str> {
+        let (header, _) = Self::read_from_prefix(bytes).map_err(|_| "the group's header is cut short")?;
+        if header.magic.get() != GROUP_MAGIC {
+            return Err("no group begins here");
+        }
+        if crc32c::crc32c(&header.as_bytes()[..GROUP_HEADER - 4]) != header.checksum.get() {
+            return Err("the checksum of the group's header does not hold");
+        }
+        if header.log_id != log_id[..8] {
+            return Err("the group belongs to another log");
+        }
+        if header.count.get() == 0 || header.reserved != [0; 12] {
+            return Err("the group's header says what no writer writes");
+        }
+        Ok(header)
+    }
+
+    /// Number of the first record behind the group.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.first.get().saturating_add(u64::from(self.count.get()))
+    }
+
+    /// Bytes of the group in the file.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        group_bytes(self.length.get() as usize) as u64
+    }
+}
+
+impl RecordHeader {
+    /// The header of a frame given in pieces.
+    #[must_use]
+    pub fn new(stamp: &Stamp, frame: &[&[u8]]) -> Self {
+        let length: usize = frame.iter().map(|piece| piece.len()).sum();
+        let mut header = Self {
+            length: (length as u32).into(), // a group is at most 1 GiB
+            class: stamp.class,
+            flags: 0,
+            reserved: 0.into(),
+            source: stamp.source.into(),
+            sequence: stamp.sequence.into(),
+            time_ns: stamp.time_ns.into(),
+            checksum: 0.into(),
+            reserved_too: 0.into(),
+        };
+        header.checksum = header.checksum_with(frame).into();
+        header
+    }
+
+    fn checksum_with(&self, frame: &[&[u8]]) -> u32 {
+        let bytes = self.as_bytes();
+        let head = crc32c::crc32c_append(crc32c::crc32c(&bytes[..24]), &bytes[28..]);
+        frame.iter().fold(head, |sum, piece| crc32c::crc32c_append(sum, piece))
+    }
+
+    /// What the log keeps beside the frame.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        let (class, source, sequence, time_ns) =
+            (self.class, self.source.get(), self.sequence.get(), self.time_ns.get());
+        Stamp { class, source, sequence, time_ns }
+    }
+
+    /// The record at the start of `bytes`: its header, its frame, and what follows its padding.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(bytes: &[u8]) -> Result<(Self, &[u8], &[u8]), &'static str> {
+        let (header, rest) = Self::read_from_prefix(bytes).map_err(|_| "a record's header is cut short")?;
+        let length = header.length.get() as usize;
+        let padded = length.checked_next_multiple_of(8).filter(|padded| *padded <= rest.len());
+        let Some(padded) = padded else { return Err("a record is longer than its group") };
+        if header.checksum_with(&[&rest[..length]]) != header.checksum.get() {
+            return Err("the checksum of a record does not hold");
+        }
+        Ok((header, &rest[..length], &rest[padded..]))
+    }
+}

@@ -1,0 +1,28 @@
+//! Room 6b: dataplane/log. Frames come from whoever lends them, as byte slices, and leave to segment files on disk.
+//!
+//! What is acknowledged here is on the disk, so a frame of a durable class can be lent again. The same room reads the
+//! files back, and says which byte of which file is bad. The layout of the files is in `docs/log.md`.
+//!
+//! * [`LogWriter`] gathers frames into groups, writes each with one operation, and tells up to which record all is durable;
+//! * [`LogReader`] gives records back by number, by time or of one source, and follows a log that is being written;
+//! * [`verify()`] checks every byte of a log, [`Audit`] the sequence of every source;
+//! * [`format`](mod@format) has the layout as types.
+
+pub mod audit;
+pub mod error;
+pub mod format;
+mod groups;
+pub mod reader;
+mod recovery;
+mod segment;
+pub mod spec;
+pub mod verify;
+pub mod writer;
+
+pub use audit::{Audit, Tally};
+pub use error::{LogError, Result};
+pub use reader::{LogReader, Record};
+pub use recovery::{Cut, Recovery};
+pub use spec::{LogSpec, Stamp, WhenFull};
+pub use verify::{Spot, Verified, verify};
+pub use writer::{LogWriter, Retired};

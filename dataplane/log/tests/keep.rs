@@ -1,0 +1,135 @@
+//! What is kept: segments by bytes and age, one writer at a time, and every record when the disk is full.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
+mod folder;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use folder::{Folder, frame, rest, stamp};
+use weir_dataplane_log::{LogError, LogReader, LogSpec, LogWriter, WhenFull, verify};
+
+/// Writes records up to number `end`, a group each.
+fn write(writer: &mut LogWriter, end: u64) -> Result<(), LogError> {
+    while writer.next() < end {
+        let number = writer.next();
+        writer.append(&stamp(number), &[&frame(number, 3000)])?;
+        writer.submit()?;
+        writer.wait()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn the_oldest_segments_go_when_there_are_too_many_bytes() {
+    let folder = Folder::quick();
+    let spec = LogSpec { keep_bytes: Some(100 << 10), ..folder.spec() };
+    let (mut writer, _) = LogWriter::open(spec).unwrap();
+    write(&mut writer, 100).unwrap();
+    writer.close().unwrap();
+    assert_eq!(folder.segments().len(), 3);
+    let found = verify(folder.path()).unwrap();
+    assert!(found.is_sound(), "{found:?}");
+    assert_eq!((found.last, found.records), (Some(99), 100 - found.first.unwrap()));
+    // A limit below one segment keeps the newest all the same.
+    let (writer, _) = LogWriter::open(LogSpec { keep_bytes: Some(1), ..folder.spec() }).unwrap();
+    writer.close().unwrap();
+    assert_eq!(folder.segments().len(), 1);
+}
+
+#[test]
+fn segments_go_when_their_last_record_is_old_enough() {
+    let folder = Folder::quick();
+    let hour = Duration::from_secs(3600);
+    let (mut writer, _) = LogWriter::open(LogSpec { keep_age: Some(hour), ..folder.spec() }).unwrap();
+    write(&mut writer, 40).unwrap();
+    let (now, segments) = (weir_dataplane_io::clock::realtime_ns(), folder.segments().len() as u64);
+    assert_eq!(writer.retire(now).unwrap().segments, 0);
+    let retired = writer.retire(now + hour.as_nanos() as u64).unwrap();
+    assert_eq!((retired.segments, retired.bytes), (segments - 1, (segments - 1) * folder.spec().segment_bytes));
+    assert_eq!(folder.segments().len(), 1);
+}
+
+#[test]
+fn a_second_writer_is_refused_until_the_first_has_gone() {
+    let folder = Folder::quick();
+    let (first, _) = LogWriter::open(folder.spec()).unwrap();
+    let error = LogWriter::open(folder.spec()).err().unwrap();
+    assert!(matches!(error, LogError::Locked { .. }));
+    assert!(error.to_string().contains("stop that one first"), "{error}");
+    drop(first);
+    LogWriter::open(folder.spec()).unwrap();
+}
+
+#[test]
+fn a_folder_without_a_log_says_so() {
+    let folder = Folder::quick();
+    assert!(matches!(LogReader::open(folder.path()), Err(LogError::NoLog { .. })));
+    assert!(matches!(verify(folder.path()), Err(LogError::NoLog { .. })));
+}
+
+/// A file system of its own, so that it can be full.
+struct Small<'a>(&'a Path);
+
+impl<'a> Small<'a> {
+    fn mount(path: &'a Path, bytes: u64) -> Option<Self> {
+        let options = format!("size={bytes}");
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "weir-log"]).arg(path).output();
+        mounted.is_ok_and(|output| output.status.success()).then_some(Self(path))
+    }
+}
+
+impl Drop for Small<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_stops_the_log_and_loses_nothing() {
+    let folder = Folder::on_disk();
+    let Some(small) = Small::mount(folder.path(), 200 << 10) else {
+        println!("weir-skip: a full disk: no file system can be mounted here (run as root)");
+        return;
+    };
+    let ballast = folder.path().join("ballast");
+    std::fs::write(&ballast, vec![1; 64 << 10]).unwrap();
+    let (mut writer, recovery) = LogWriter::open(LogSpec { groups: 8, ..folder.spec() }).unwrap();
+    println!("{recovery}");
+    let error = write(&mut writer, 1000).unwrap_err();
+    assert!(matches!(error, LogError::Failed { .. }), "{error}");
+    let (durable, next) = (writer.durable(), writer.next());
+    assert!(durable >= 7 && next > durable, "{durable} of {next}");
+    // It says so again and again, and nothing acknowledged is lost.
+    assert!(matches!(writer.append(&stamp(next), &[b"x"]), Err(LogError::Failed { .. })));
+    assert!(matches!(writer.poll(), Err(LogError::Failed { .. })));
+    assert!(matches!(writer.retry(), Err(LogError::Failed { .. })));
+    assert_eq!(rest(&mut LogReader::open(folder.path()).unwrap()).len() as u64, durable);
+    // With room again what waited is written, under its old numbers.
+    std::fs::remove_file(&ballast).unwrap();
+    writer.retry().unwrap();
+    assert_eq!(writer.wait().unwrap(), next);
+    write(&mut writer, next + 1).unwrap();
+    writer.close().unwrap();
+    let records = rest(&mut LogReader::open(folder.path()).unwrap());
+    assert!(records.iter().enumerate().all(|(at, (number, ..))| at as u64 == *number));
+    assert_eq!(records.len() as u64, next + 1);
+    drop(small);
+}
+
+#[test]
+fn a_full_disk_costs_the_oldest_segments_where_that_is_wished() {
+    let folder = Folder::on_disk();
+    let Some(small) = Small::mount(folder.path(), 200 << 10) else {
+        println!("weir-skip: a full disk: no file system can be mounted here (run as root)");
+        return;
+    };
+    let (mut writer, _) = LogWriter::open(LogSpec { when_full: WhenFull::DeleteOldest, ..folder.spec() }).unwrap();
+    write(&mut writer, 500).unwrap();
+    assert_eq!(writer.close().unwrap(), 500);
+    let found = verify(folder.path()).unwrap();
+    assert!(found.is_sound() && found.first > Some(400) && found.last == Some(499), "{found:?}");
+    drop(small);
+}
