@@ -5,7 +5,7 @@ use crate::manifest::Manifest;
 use crate::tree::Tree;
 
 /// Room, and the rooms it may name in its manifest, tests included: what is not written here is refused.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     ("ebpf/abi", &[]),
     ("ebpf/classifier", &["ebpf/abi"]),
     ("ebpf/loader", &["ebpf/abi"]),
@@ -13,6 +13,7 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ("dataplane/io", &["dataplane/ring"]),
     ("dataplane/pool", &["ebpf/abi", "dataplane/ring", "dataplane/io"]),
     ("dataplane/source", &["ebpf/abi", "dataplane/ring", "dataplane/io"]),
+    ("dataplane/log", &["dataplane/io"]),
     ("features/worker", &["ebpf/abi", "dataplane/ring", "dataplane/io"]),
     ("features/streaming", &["ebpf/abi", "dataplane/ring", "features/worker"]),
     ("appliance/control", &["ebpf/abi"]),
@@ -28,13 +29,14 @@ const ROOMS: [(&str, &[&str]); 12] = [
 const FREE: [&str; 3] = ["appliance/weir", "tests", "benches"];
 
 /// Crates that open a dangerous room or carry a taste that must not spread, and the members that may use them.
-const DOORS: [(&str, &[&str]); 20] = [
+const DOORS: [(&str, &[&str]); 21] = [
     ("aya", &["ebpf/loader"]),
     ("aya-ebpf", &["ebpf/classifier"]),
     ("libc", &["dataplane/io"]),
     ("seccompiler", &["dataplane/io"]),
     ("landlock", &["dataplane/io"]),
     ("core_affinity", &["dataplane/io"]),
+    ("io-uring", &["dataplane/io"]),
     ("rustix", &["ebpf/loader", "dataplane/io", "appliance/lab", "tests", "benches"]),
     ("ratatui", &["appliance/console"]),
     ("crossterm", &["appliance/console"]),

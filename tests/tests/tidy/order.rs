@@ -5,20 +5,21 @@ use crate::manifest;
 use crate::tree::Tree;
 
 /// The number in line one of each room. The vocabulary and the classifier are both the first.
-const NUMBERS: [(&str, u32); 13] = [
-    ("ebpf/abi", 1),
-    ("ebpf/classifier", 1),
-    ("ebpf/loader", 2),
-    ("dataplane/ring", 3),
-    ("dataplane/io", 4),
-    ("dataplane/pool", 5),
-    ("dataplane/source", 6),
-    ("features/worker", 7),
-    ("features/streaming", 8),
-    ("appliance/control", 9),
-    ("appliance/lab", 10),
-    ("appliance/console", 11),
-    ("appliance/weir", 12),
+const NUMBERS: [(&str, &str); 14] = [
+    ("ebpf/abi", "1"),
+    ("ebpf/classifier", "1"),
+    ("ebpf/loader", "2"),
+    ("dataplane/ring", "3"),
+    ("dataplane/io", "4"),
+    ("dataplane/pool", "5"),
+    ("dataplane/source", "6"),
+    ("dataplane/log", "6b"),
+    ("features/worker", "7"),
+    ("features/streaming", "8"),
+    ("appliance/control", "9"),
+    ("appliance/lab", "10"),
+    ("appliance/console", "11"),
+    ("appliance/weir", "12"),
 ];
 
 fn members(tree: &Tree) -> Vec<String> {
