@@ -133,3 +133,48 @@ fn a_full_disk_costs_the_oldest_segments_where_that_is_wished() {
     assert!(found.is_sound() && found.first > Some(400) && found.last == Some(499), "{found:?}");
     drop(small);
 }
+
+#[test]
+fn writes_that_fail_within_a_segment_are_tried_again_at_their_place() {
+    for io_uring in [true, false] {
+        let folder = Folder::on_disk();
+        let Some(small) = Small::mount(folder.path(), 256 << 10) else {
+            println!("weir-skip: a failing write: no file system can be mounted here (run as root)");
+            return;
+        };
+        let spec = LogSpec { segment_bytes: 128 << 10, groups: 8, io_uring, ..folder.spec() };
+        let (mut writer, _) = LogWriter::open(spec).unwrap();
+        write(&mut writer, 2).unwrap();
+        // The blocks that the segment was given in advance are taken away, and all others with them.
+        let segment = std::fs::File::options().write(true).open(&folder.segments()[0]).unwrap();
+        segment.set_len(3 * 4096).unwrap();
+        drop(segment); // an open file would keep the file system
+        let ballast = folder.path().join("ballast");
+        let full = std::fs::write(&ballast, vec![1; 300 << 10]).unwrap_err();
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+        // Several groups are on their way when the first fails.
+        for number in 2..6 {
+            writer.append(&stamp(number), &[&frame(number, 3000)]).unwrap();
+            if writer.submit().and_then(|()| writer.poll()).is_err() {
+                break;
+            }
+        }
+        let error = writer.wait().unwrap_err();
+        assert!(matches!(&error, LogError::Failed { .. }), "{error}");
+        assert!(writer.failure().unwrap().contains("record 2"), "{error}");
+        assert_eq!(writer.durable(), 2);
+        std::fs::remove_file(&ballast).unwrap();
+        let next = writer.next();
+        writer.retry().unwrap();
+        writer.submit().unwrap();
+        assert_eq!(writer.wait().unwrap(), next);
+        write(&mut writer, 20).unwrap();
+        writer.close().unwrap();
+        let records = rest(&mut LogReader::open(folder.path()).unwrap());
+        let whole =
+            |(number, stamped, bytes): &folder::Owned| *stamped == stamp(*number) && *bytes == frame(*number, 3000);
+        assert!(records.len() == 20 && records.iter().all(whole), "{} records", records.len());
+        assert!(verify(folder.path()).unwrap().is_sound());
+        drop(small);
+    }
+}
