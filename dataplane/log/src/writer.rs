@@ -161,6 +161,14 @@ impl LogWriter {
     /// # Errors
     /// [`LogError::Failed`] if it fails at once; a later [`LogWriter::poll`] says so otherwise.
     pub fn retry(&mut self) -> Result<u64> {
+        // The ends of writes from before the failure say nothing about this try.
+        while self.disk.in_flight() > 0 {
+            let before = self.disk.in_flight();
+            self.collect(true);
+            if self.disk.in_flight() == before {
+                return self.standing().map(|()| self.durable);
+            }
+        }
         self.failed = None;
         self.poll()
     }

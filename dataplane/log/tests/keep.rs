@@ -83,7 +83,8 @@ impl<'a> Small<'a> {
 
 impl Drop for Small<'_> {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0).status();
+        // Lazily: the kernel may hold a ring's file for a moment after its writer has gone.
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
     }
 }
 
