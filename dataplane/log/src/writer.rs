@@ -1,20 +1,19 @@
 //! Frames into groups, groups onto the disk, and up to which record all of them are there.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
 
-use weir_dataplane_io::IoError;
 use weir_dataplane_io::clock::realtime_ns;
 use weir_dataplane_io::disk::Access;
 use weir_dataplane_io::uring::{DiskRing, Way, Written};
 
-use crate::error::{LogError, Result, refused};
+use crate::error::{LogError, Result};
 use crate::format::{BLOCK, record_bytes};
 use crate::groups::{Filling, Sealed, Stage};
 use crate::recovery::{self, Current, Recovery};
-use crate::segment::{self, Segment};
-use crate::spec::{LogSpec, Stamp, WhenFull};
+use crate::retention::{self, Retired};
+use crate::segment;
+use crate::spec::{LogSpec, Stamp};
 
 /// The one writer of a log.
 ///
@@ -32,15 +31,6 @@ pub struct LogWriter {
     durable: u64,
     failed: Option<String>,
     _lock: File,
-}
-
-/// What retention has deleted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Retired {
-    /// Segment files.
-    pub segments: u64,
-    /// Their bytes.
-    pub bytes: u64,
 }
 
 impl LogWriter {
@@ -212,32 +202,7 @@ impl LogWriter {
     /// # Errors
     /// What the kernel refuses; segments before that one are deleted.
     pub fn retire(&mut self, now_ns: u64) -> Result<Retired> {
-        let mut retired = Retired::default();
-        let (keep_bytes, keep_age) = (self.spec.keep_bytes, self.spec.keep_age);
-        if keep_bytes.is_none() && keep_age.is_none() {
-            return Ok(retired);
-        }
-        let segments = segment::list(&self.spec.folder)?;
-        let lengths = segments.iter().map(|segment| {
-            fs::metadata(&segment.path)
-                .map_err(|cause| refused("length of", &segment.path, cause))
-                .map(|data| data.len())
-        });
-        let lengths = lengths.collect::<Result<Vec<u64>>>()?;
-        let mut total: u64 = lengths.iter().sum();
-        for (pair, length) in segments.windows(2).zip(lengths) {
-            let [oldest, following] = pair else { break };
-            let too_many = keep_bytes.is_some_and(|most| total > most);
-            // The following segment was made when this one got its last record.
-            if !too_many && !keep_age.is_some_and(|age| following.older_than(age.as_nanos(), now_ns)) {
-                break;
-            }
-            oldest.delete()?;
-            total -= length;
-            retired.segments += 1;
-            retired.bytes += length;
-        }
-        Ok(retired)
+        retention::retire(&self.spec, now_ns)
     }
 
     fn standing(&self) -> Result<()> {
@@ -283,7 +248,7 @@ impl LogWriter {
     fn rotate(&mut self, first: u64) -> Result<()> {
         let made = loop {
             match segment::create(&self.spec.folder, first, self.log_id, self.spec.segment_bytes) {
-                Err(error) if self.made_room(&error)? => {}
+                Err(error) if retention::made_room(&self.spec, &error)? => {}
                 made => break made?,
             }
         };
@@ -293,18 +258,6 @@ impl LogWriter {
             tracing::warn!("{error}");
         }
         Ok(())
-    }
-
-    /// Deletes the oldest segment if that is wished and helps.
-    fn made_room(&mut self, error: &IoError) -> Result<bool> {
-        let full = error.cause.kind() == io::ErrorKind::StorageFull;
-        if !full || self.spec.when_full != WhenFull::DeleteOldest {
-            return Ok(false);
-        }
-        let segments = segment::list(&self.spec.folder)?;
-        let [oldest, _, ..] = segments.as_slice() else { return Ok(false) };
-        tracing::warn!("the disk is full: {} is deleted", oldest.path.display());
-        oldest.delete().map(|()| true)
     }
 
     fn collect(&mut self, mut wait: bool) {
@@ -336,16 +289,5 @@ impl LogWriter {
                 self.fail(&format!("write of the group that begins with record {first}: {error}"));
             }
         }
-    }
-}
-
-impl Segment {
-    fn older_than(&self, age_ns: u128, now_ns: u64) -> bool {
-        let made = self.open().and_then(|file| self.header(&file)).map(|header| header.created_ns.get());
-        made.is_ok_and(|made| u128::from(made) + age_ns <= u128::from(now_ns))
-    }
-
-    fn delete(&self) -> Result<()> {
-        fs::remove_file(&self.path).map_err(|cause| refused("removal of", &self.path, cause))
     }
 }
