@@ -76,8 +76,23 @@ impl TrafficSpec {
 struct Producer {
     source: u32,
     templates: Vec<Template>,
-    sent: u64,
+    /// Numbers given to frames, those of shed frames included.
+    numbered: u64,
+    /// Events in these frames.
     events: u64,
+    shed: u64,
+    shed_events: u64,
+}
+
+/// What one source offered, and how much of it was shed before it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Booked {
+    /// Source agent.
+    pub source: u32,
+    /// Frames that used up a number.
+    pub offered: u64,
+    /// Frames of these that were shed.
+    pub shed: u64,
 }
 
 /// A frame ready to be sent.
@@ -118,11 +133,11 @@ impl Traffic {
         let turn = self.turn;
         self.turn = if turn + 1 == self.producers.len() { 0 } else { turn + 1 };
         let producer = &mut self.producers[turn];
-        let index = (producer.sent % producer.templates.len() as u64) as usize;
+        let index = (producer.numbered % producer.templates.len() as u64) as usize;
         let template = &mut producer.templates[index];
-        let sequence = producer.sent as u32; // numbers wrap at 2^32 by the message's definition
+        let sequence = producer.numbered as u32; // numbers wrap at 2^32 by the message's definition
         template.stamp(sequence, stamp_ns, producer.events);
-        producer.sent += 1;
+        producer.numbered += 1;
         producer.events += template.events() as u64;
         Stamped { template, source: producer.source, sequence }
     }
@@ -131,11 +146,31 @@ impl Traffic {
     pub fn unsend(&mut self) {
         self.turn = self.turn.checked_sub(1).unwrap_or(self.producers.len() - 1);
         let producer = &mut self.producers[self.turn];
-        if let Some(before) = producer.sent.checked_sub(1) {
-            producer.sent = before;
+        if let Some(before) = producer.numbered.checked_sub(1) {
+            producer.numbered = before;
             let index = (before % producer.templates.len() as u64) as usize;
             producer.events -= producer.templates[index].events() as u64;
         }
+    }
+
+    /// Passes over the next frame. Its number is used up and counted as shed, so that the gap which the receiving side
+    /// finds has a count on this side.
+    pub fn shed(&mut self) {
+        let turn = self.turn;
+        self.turn = if turn + 1 == self.producers.len() { 0 } else { turn + 1 };
+        let producer = &mut self.producers[turn];
+        let index = (producer.numbered % producer.templates.len() as u64) as usize;
+        let events = producer.templates[index].events() as u64;
+        producer.numbered += 1;
+        producer.events += events;
+        producer.shed += 1;
+        producer.shed_events += events;
+    }
+
+    /// What each source offered and what of it was shed.
+    pub fn books(&self) -> impl Iterator<Item = Booked> + '_ {
+        let book = |it: &Producer| Booked { source: it.source, offered: it.numbered, shed: it.shed };
+        self.producers.iter().map(book)
     }
 
     /// Every frame there is, unstamped, as many for each producer.
@@ -145,13 +180,13 @@ impl Traffic {
 
     /// Frames sent of each source.
     pub fn sent(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
-        self.producers.iter().map(|producer| (producer.source, producer.sent))
+        self.producers.iter().map(|producer| (producer.source, producer.numbered - producer.shed))
     }
 
     /// Events sent, all sources together.
     #[must_use]
     pub fn events(&self) -> u64 {
-        self.producers.iter().map(|producer| producer.events).sum()
+        self.producers.iter().map(|producer| producer.events - producer.shed_events).sum()
     }
 
     /// Bytes of a frame; all have the same.
@@ -170,7 +205,7 @@ impl Producer {
             Content::Message { frame_bytes } => messages(spec, source, &mut path, frame_bytes, random)?,
             Content::Batch { events, event_bytes } => batches(spec, source, &mut path, (events, event_bytes), random)?,
         };
-        Ok(Self { source, templates, sent: 0, events: 0 })
+        Ok(Self { source, templates, numbered: 0, events: 0, shed: 0, shed_events: 0 })
     }
 }
 

@@ -10,7 +10,8 @@ use weir_appliance_lab::generate::afxdp::XdpSender;
 use weir_appliance_lab::generate::live::{self, Live};
 use weir_appliance_lab::generate::udp::UdpSender;
 use weir_appliance_lab::load::{
-    Flow, Labels, MemoryRig, MemorySpec, Meter, Plan, RingReceiver, UdpReceiver, drive, run,
+    Consumer, Flow, Labels, MemoryRig, MemorySpec, Meter, Overload, Phase, Plan, RingReceiver, Tally, UdpReceiver,
+    drive, overload, run,
 };
 use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
 use weir_appliance_lab::{Lab, LabError, LabSpec};
@@ -90,6 +91,39 @@ fn a_stopped_taker_stops_the_sender_and_loses_nothing() {
     taker.cursors.publish(0, 10_000);
     assert!(sender.send(&mut traffic, &[0; 1]).is_err());
     assert_eq!(traffic.sent().map(|(_, sent)| sent).sum::<u64>(), 266);
+}
+
+#[test]
+fn what_a_slow_consumer_cannot_take_is_shed_with_a_count_for_each_source() {
+    let mut traffic = Traffic::new(&batches(16)).unwrap();
+    let phase =
+        |name, milliseconds, per_second| Phase { name, duration: Duration::from_millis(milliseconds), per_second };
+    let spec = Overload {
+        phases: vec![phase("overload", 300, 50_000.0), phase("after", 300, 500.0)],
+        consumer: Consumer { batch: 8, delay: Duration::from_millis(2) },
+        ring: 64,
+        slices: 6,
+    };
+    let tally = Tally::default();
+    let ledger = overload(&spec, &mut traffic, &tally).unwrap();
+    let (total, unaccounted) = ledger.total();
+    assert_eq!((unaccounted, total.doubled, total.offered), (0, 0, 15_150));
+    assert_eq!(total.shed, ledger.shed().total());
+    // In 300 ms the consumer can take 150 batches of 8, and the ring holds 64 more.
+    assert!(total.shed > 15_000 - 1_200 - 64 && total.delivered > 0, "{total:?}");
+    assert_eq!((ledger.sources.len(), tally.read().0, tally.read().1), (16, total.offered, total.shed));
+    assert!(ledger.sources.iter().all(|source| source.offered == source.shed + source.delivered && source.shed > 0));
+    assert_eq!(ledger.phases.iter().map(|phase| phase.latency.samples).sum::<u64>(), total.delivered);
+    assert_eq!(ledger.slices.iter().map(|slice| slice.delivered).sum::<u64>(), total.delivered);
+    assert_eq!(ledger.slices.iter().map(|slice| slice.offered).sum::<u64>(), total.offered);
+}
+
+#[test]
+fn an_impossible_overload_is_refused_with_its_cure() {
+    let mut traffic = Traffic::new(&batches(1)).unwrap();
+    let spec = Overload { phases: Vec::new(), consumer: Consumer::default(), ring: 64, slices: 6 };
+    let line = overload(&spec, &mut traffic, &Tally::default()).unwrap_err().to_string();
+    assert_eq!(line, "the number of phases is 0; give 1 to 256: fewer, longer intervals");
 }
 
 #[test]

@@ -4,10 +4,11 @@ use hdrhistogram::Histogram;
 use weir_ebpf_abi::message::StandardHeader;
 use zerocopy::FromBytes;
 
+use super::timeline::Timeline;
 use crate::sequence::SequenceAudit;
 
 /// Longest latency that is told apart: 60 s in nanoseconds. Anything longer is another clock.
-const LATENCY_MAX_NS: u64 = 60_000_000_000;
+pub(super) const LATENCY_MAX_NS: u64 = 60_000_000_000;
 
 /// What arrived.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Meter {
     /// Nanoseconds from the time a message was due to its arrival, of all messages, or of the probes alone when
     /// [`Meter::of_probes`] made this.
     pub latency: Histogram<u64>,
+    /// The same by phase and over time, where a run has phases.
+    pub timeline: Option<Timeline>,
     probes_from: u32,
 }
 
@@ -50,8 +53,15 @@ impl Meter {
             bad_stamps: 0,
             audit: SequenceAudit::from_first(0),
             latency: latency.unwrap_or_else(|_| unbounded()),
+            timeline: None,
             probes_from: first_probe,
         }
+    }
+
+    /// An account that also tells latencies apart by when they were due.
+    #[must_use]
+    pub fn over_time(timeline: Timeline) -> Self {
+        Self { timeline: Some(timeline), ..Self::new() }
     }
 
     /// Notes a message that arrived at `now_ns`.
@@ -71,6 +81,9 @@ impl Meter {
         let latency = now_ns.wrapping_sub(header.timestamp_ns.get());
         if latency < LATENCY_MAX_NS {
             self.latency.saturating_record(latency.max(1));
+            if let Some(timeline) = &mut self.timeline {
+                timeline.note(header.timestamp_ns.get(), latency);
+            }
         } else {
             self.bad_stamps += 1;
         }

@@ -3,16 +3,24 @@
 //! Every frame carries the time at which it was *due*, so a generator that falls behind makes latencies longer instead
 //! of hiding them. The receiving side accounts for every frame by source and sequence number.
 
+mod footprint;
+mod ledger;
 mod memory;
 mod meter;
 mod outcome;
+mod overload;
 mod pace;
 mod receive;
 mod run;
+mod timeline;
 
+pub use footprint::{Footprint, resident};
+pub use ledger::{Ledger, Phase, PhaseBooks, Shed, Slice, SourceBooks};
 pub use memory::{MemoryRig, MemorySpec, Parts};
 pub use meter::Meter;
 pub use outcome::{Latency, Outcome, SourceOutcome};
+pub use overload::{Overload, Tally, overload};
 pub use pace::Pace;
-pub use receive::{Receiver, RingReceiver, UdpReceiver};
+pub use receive::{Consumer, Receiver, RingReceiver, UdpReceiver};
 pub use run::{Flow, Labels, Plan, drive, run};
+pub use timeline::Timeline;

@@ -79,20 +79,50 @@ impl RingReceiver {
                 // Without the pin the figures are noisier, and still right.
                 let _ = weir_dataplane_io::cpu::pin(cpu);
             }
-            read_ring(&parts, meter, stop, frames)
+            read_ring(&parts, Consumer::default(), meter, stop, frames)
         })
         .map(Self)
     }
+
+    /// Reads `parts` into `meter` as slowly as `consumer` says.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn paced(parts: Parts, meter: Meter, consumer: Consumer) -> Result<Self, LabError> {
+        Listening::start(move |stop, frames| read_ring(&parts, consumer, meter, stop, frames)).map(Self)
+    }
 }
 
-/// Descriptors read before the cursor is published.
-const BATCH: u32 = 64;
+/// How a consumer takes frames. A batch is what it takes between two moves of its cursor: the ring gets the frames of a
+/// batch back at once, after the delay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Consumer {
+    /// Most frames in a batch.
+    pub batch: u32,
+    /// How long the consumer works on each batch.
+    pub delay: Duration,
+}
 
-fn read_ring(parts: &Parts, mut meter: Meter, stop: &AtomicBool, frames: &AtomicU64) -> Meter {
+impl Default for Consumer {
+    /// 64 frames, taken as fast as they can be read.
+    fn default() -> Self {
+        Self { batch: 64, delay: Duration::ZERO }
+    }
+}
+
+impl Consumer {
+    /// The most frames a second that it can take, without end where it has no delay.
+    #[must_use]
+    pub fn capacity(&self) -> f64 {
+        f64::from(self.batch) / self.delay.as_secs_f64()
+    }
+}
+
+fn read_ring(parts: &Parts, consumer: Consumer, mut meter: Meter, stop: &AtomicBool, frames: &AtomicU64) -> Meter {
     let Parts { reader, view, cursors, slot } = parts;
     let mut cursor = cursors.position(*slot);
     loop {
-        let available = reader.available(cursor).min(BATCH);
+        let available = reader.available(cursor).min(consumer.batch.max(1));
         if available == 0 {
             if stop.load(Ordering::Acquire) && reader.available(cursor) == 0 {
                 return meter;
@@ -103,6 +133,10 @@ fn read_ring(parts: &Parts, mut meter: Meter, stop: &AtomicBool, frames: &Atomic
         }
         let now = monotonic_ns();
         read_batch(reader, view, cursor, available, |message| meter.note(now, message));
+        if !consumer.delay.is_zero() {
+            // The frames are held meanwhile, as by a worker that is busy with them.
+            std::thread::sleep(consumer.delay);
+        }
         cursor += u64::from(available);
         cursors.publish(*slot, cursor);
         frames.store(meter.frames, Ordering::Release);

@@ -13,7 +13,7 @@ use crate::generate::Sender;
 use crate::traffic::Traffic;
 
 /// Frames given to a generator at once. More would spread the sending of frames that are due now.
-const BURST: usize = 64;
+pub(super) const BURST: usize = 64;
 /// How long the last frames may take to arrive.
 const DRAIN: Duration = Duration::from_secs(2);
 /// A pause shorter than this is spun away, since a sleeping thread wakes up to 60 µs late.
@@ -192,7 +192,7 @@ impl Schedule {
 }
 
 /// Waits for `until`, or gives the core away for a moment when that is past and the way is full.
-fn rest(now: u64, until: u64) {
+pub(super) fn rest(now: u64, until: u64) {
     match until.checked_sub(now) {
         Some(pause) if pause > SPIN_NS => std::thread::sleep(Duration::from_nanos(pause - SPIN_NS / 2)),
         Some(pause) if pause > 0 => std::hint::spin_loop(),
