@@ -158,6 +158,8 @@ mod tests {
             "replay x.pcap --json",
             "load stream --events-per-second 10000000 --duration 1800 --event-size-bytes 1024 --producers 16 --verify-delivery true",
             "load latency --background-load 8000000 --probe-rate 1000 --duration 600 --percentiles 50,90,95,99,99.9",
+            "load backpressure --max-rate 15000000 --consumer-delay-ms 10 --duration 300 --svg x.svg",
+            "load burst --baseline-rate 3000000 --burst-rate 6000000 --burst-duration-sec 300 --burst-interval-sec 1800 --total-duration-hours 2",
             "load stream --events-per-second 100 --scale 0.01 --json",
             "demo --minutes 3",
         ] {
@@ -187,6 +189,17 @@ mod tests {
             ("why 1.1.1.1", "1.1.1.1: the protocol is missing ([FLOW]); write it as 10.0.0.1:5000"),
             ("status --json --json", "--json: it stands twice; keep one"),
             ("demo --minutes 0", "0: "),
+            (
+                "load backpressure --consumer-delay-ms 0",
+                "0: 0 is not in 1..=1000 (--consumer-delay-ms); see: weir load",
+            ),
+            ("load backpressure --max-rate 0", "0: 0 is not in 1..=1000000000 (--max-rate); see: weir load"),
+            (
+                "load burst --burst-rate x",
+                "x: invalid digit found in string (--burst-rate); see: weir load burst --help",
+            ),
+            ("load burst --scale 0", "0: a scale is a number above 0, at most 1000 (--scale); see: weir load"),
+            ("load stream --svg x", "--svg: there is no such argument"),
         ] {
             let outcome = try_words(line).expect_err(line);
             let Err(Failure::Problem(problem)) = outcome else { panic!("{line}: {outcome:?}") };

@@ -27,7 +27,7 @@ use weir_appliance_console::answer::{Exit, Failure, Outcome, finish};
 use weir_appliance_console::demo::DemoArgs;
 use weir_appliance_console::doctor::DoctorArgs;
 use weir_appliance_console::line;
-use weir_appliance_console::load::LoadCommand;
+use weir_appliance_console::load::{LoadCommand, expanded};
 use weir_appliance_console::replay::ReplayArgs;
 use weir_appliance_console::status::StatusArgs;
 use weir_appliance_console::steer::SteerCommand;
@@ -114,7 +114,7 @@ struct ProcessArgs {
 
 fn main() -> ExitCode {
     let mut out = std::io::stdout().lock();
-    let outcome = match line::parse::<Cli>(std::env::args_os(), &mut out) {
+    let outcome = match line::parse::<Cli>(expanded(std::env::args_os()), &mut out) {
         Ok(cli) => {
             log_to_stderr();
             run(cli.command, &mut out)

@@ -1,12 +1,26 @@
 //! `weir load`: the load tools. Their flags and full-scale values stay as they are: scripts outside call them.
 
+mod chart;
+mod names;
+mod picture;
+mod progress;
+#[cfg(test)]
+mod tests;
+
 use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, Subcommand};
 use weir_appliance_control::message::BenchReport;
+use weir_appliance_control::problem::Problem;
+
+pub use chart::{COLUMNS, Course, Point};
+pub use names::expanded;
+pub use progress::{Progress, Reading};
 
 use crate::answer::Outcome;
 use crate::figures;
+use crate::top::Symbols;
 
 /// Load tools: each makes its own rig, measures, and says if the goal held.
 #[derive(Clone, Debug, Subcommand)]
@@ -15,6 +29,10 @@ pub enum LoadCommand {
     Stream(StreamArgs),
     /// Latency of probes under background load, from the intended send time.
     Latency(LatencyArgs),
+    /// More than a slow consumer takes: what is shed is counted, memory stays, latency comes back.
+    Backpressure(BackpressureArgs),
+    /// A baseline with bursts: no frame is lost without a count, and p99 comes back after each burst.
+    Burst(BurstArgs),
 }
 
 /// What every load tool takes.
@@ -77,6 +95,62 @@ pub struct LatencyArgs {
     pub scale: Scale,
 }
 
+/// `weir load backpressure`.
+#[derive(Args, Clone, Debug)]
+pub struct BackpressureArgs {
+    /// Events a second that are offered, more than the consumer can take.
+    #[arg(long, value_name = "N", default_value_t = 15_000_000, value_parser = rate())]
+    pub max_rate: u64,
+    /// Milliseconds that the consumer waits for each batch: the frames between two moves of its cursor, 64 times --scale.
+    #[arg(long, value_name = "MS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub consumer_delay_ms: u64,
+    /// Seconds of overload; a calm tenth of it comes before and after.
+    #[arg(long, value_name = "S", default_value_t = 300, value_parser = seconds())]
+    pub duration: u64,
+    /// Write rates and p99 over time into this file as SVG, too.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Scale and output.
+    #[command(flatten)]
+    pub scale: Scale,
+}
+
+/// `weir load burst`.
+#[derive(Args, Clone, Debug)]
+pub struct BurstArgs {
+    /// Messages a second between bursts.
+    #[arg(long, value_name = "N", default_value_t = 3_000_000, value_parser = rate())]
+    pub baseline_rate: u64,
+    /// Messages a second in a burst.
+    #[arg(long, value_name = "N", default_value_t = 6_000_000, value_parser = rate())]
+    pub burst_rate: u64,
+    /// Seconds of a burst.
+    #[arg(long, value_name = "S", default_value_t = 300, value_parser = seconds())]
+    pub burst_duration_sec: u64,
+    /// Seconds from the start of a burst to the start of the next; each lies in the middle of its interval.
+    #[arg(long, value_name = "S", default_value_t = 1800, value_parser = seconds())]
+    pub burst_interval_sec: u64,
+    /// Hours in all; what is left of them after the last whole interval is not used.
+    #[arg(long, value_name = "H", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=168))]
+    pub total_duration_hours: u64,
+    /// Write rates and p99 over time into this file as SVG, too.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Scale and output.
+    #[command(flatten)]
+    pub scale: Scale,
+}
+
+/// Events or messages a second: at least one, at most what no machine reaches.
+fn rate() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=1_000_000_000)
+}
+
+/// A length of time: at least a second, at most a week.
+fn seconds() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=604_800)
+}
+
 fn percentile(text: &str) -> Result<f64, String> {
     let refuse = || "a percentile is a number above 0 and below 100".to_owned();
     let number: f64 = text.trim().parse().map_err(|_| refuse())?;
@@ -89,17 +163,46 @@ impl LoadCommand {
         match self {
             Self::Stream(args) => &args.scale,
             Self::Latency(args) => &args.scale,
+            Self::Backpressure(args) => &args.scale,
+            Self::Burst(args) => &args.scale,
+        }
+    }
+
+    /// Where the course of the run is to be drawn, if it is.
+    pub fn svg(&self) -> Option<&Path> {
+        match self {
+            Self::Stream(_) | Self::Latency(_) => None,
+            Self::Backpressure(args) => args.svg.as_deref(),
+            Self::Burst(args) => args.svg.as_deref(),
         }
     }
 }
 
-/// Prints the figures, the scale first where it is not 1.
+/// Prints the figures, the scale first where it is not 1, and last how the run went over time if that is known; draws
+/// that into `svg`, if there is one.
 ///
 /// # Errors
-/// The output cannot be written.
-pub fn render(report: &BenchReport, scale: &Scale, out: &mut dyn Write) -> Outcome {
+/// The output or the file cannot be written.
+pub fn render(
+    report: &BenchReport,
+    course: Option<&Course>,
+    scale: &Scale,
+    svg: Option<&Path>,
+    out: &mut dyn Write,
+) -> Outcome {
     if !scale.json && (scale.scale - 1.0).abs() > f64::EPSILON {
         writeln!(out, "scale {}: rates and durations are this part of full scale", scale.scale)?;
     }
-    figures::render(report, scale.json, out)
+    let exit = figures::render(report, scale.json, out)?;
+    let Some(course) = course else { return Ok(exit) };
+    if !scale.json {
+        write!(out, "{}", course.text(Symbols::of_terminal()))?;
+    }
+    if let Some(path) = svg {
+        let title = format!("{}: rates and p99 over time, at scale {}", report.bench, scale.scale);
+        std::fs::write(path, picture::svg(course, &title)).map_err(|error| {
+            Problem::new(path.display().to_string(), error.to_string(), "name a file in a folder that can be written")
+        })?;
+    }
+    Ok(exit)
 }

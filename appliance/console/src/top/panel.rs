@@ -97,24 +97,12 @@ pub(super) fn frames(view: &View, status: &Status, width: usize) -> Vec<Line<'st
             .text(which.name(), 9, PLAIN)
             .number(&format!("{}/s", short(rate)), 8, style)
             .number(&exact(total), 19, DIM);
-        let bars = sparkline(view.history.series(which, row.left()), view.symbols);
+        let bars = view.symbols.sparkline(view.history.series(which, row.left()));
         row.rest(&bars, style)
     };
     let mut lines = vec![title("Frames a second, in all, and over time", width, view.symbols)];
     lines.extend(Series::ALL.into_iter().map(row));
     lines
-}
-
-/// A bar for each rate, the greatest as high as the line; nothing for zero.
-fn sparkline(rates: impl Iterator<Item = f64>, symbols: Symbols) -> String {
-    let rates: Vec<f64> = rates.collect();
-    let most = rates.iter().copied().fold(0.0, f64::max);
-    let bar = |rate: &f64| match *rate {
-        rate if rate <= 0.0 => " ",
-        // At most 7, since no rate is above the greatest.
-        rate => symbols.heights()[((rate / most * 8.0).ceil() as usize).clamp(1, 8) - 1],
-    };
-    rates.iter().map(bar).collect()
 }
 
 /// Who took how many frames a second.

@@ -34,6 +34,18 @@ impl Symbols {
         }
     }
 
+    /// A bar for each number, the greatest as high as the line; nothing for zero.
+    pub(crate) fn sparkline(self, numbers: impl Iterator<Item = f64>) -> String {
+        let numbers: Vec<f64> = numbers.collect();
+        let most = numbers.iter().copied().fold(0.0, f64::max);
+        let bar = |number: &f64| match *number {
+            number if number <= 0.0 => " ",
+            // At most 7, since no number is above the greatest.
+            number => self.heights()[((number / most * 8.0).ceil() as usize).clamp(1, 8) - 1],
+        };
+        numbers.iter().map(bar).collect()
+    }
+
     /// A gauge's full and empty cell.
     pub(super) const fn gauge(self) -> (&'static str, &'static str) {
         match self {

@@ -1,5 +1,11 @@
 //! `weir load`: the load tools on the wired lab, or in memory where the rights for it are missing. Each says which.
+//!
+//! `backpressure` and `burst` always run in memory: they need a consumer whose speed is given, and a ring whose owner
+//! sheds by itself.
 
+mod backpressure;
+mod burst;
+mod course;
 mod wired;
 
 use std::io::Write;
@@ -30,10 +36,20 @@ const PROBES: u32 = 1_000_000;
 /// Runs a load tool and prints what it measured.
 pub(crate) fn run(command: &LoadCommand, out: &mut dyn Write) -> Outcome {
     let report = match command {
-        LoadCommand::Stream(args) => stream(args),
-        LoadCommand::Latency(args) => latency(args),
+        LoadCommand::Stream(args) => stream(args).map(|report| (report, None)),
+        LoadCommand::Latency(args) => latency(args).map(|report| (report, None)),
+        LoadCommand::Backpressure(args) => backpressure::run(args).map(|(report, course)| (report, Some(course))),
+        LoadCommand::Burst(args) => burst::run(args).map(|(report, course)| (report, Some(course))),
     };
-    shown::render(&report.map_err(failure)?, command.scale(), out)
+    let (mut report, course) = report.map_err(failure)?;
+    // People read it in the line above the table, where it is not rounded.
+    let scale = command
+        .scale()
+        .json
+        .then(|| BenchRow::of_runs("scale", "of full", Better::Higher, &[command.scale().scale]))
+        .flatten();
+    report.rows.extend(scale);
+    shown::render(&report, course.as_ref(), command.scale(), command.svg(), out)
 }
 
 /// What one frame carries, for events of this size: as many as fit, or one message where an event fills a frame.
