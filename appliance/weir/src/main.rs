@@ -17,7 +17,7 @@ mod supervise;
 mod why;
 mod worker;
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -127,11 +127,11 @@ fn main() -> ExitCode {
 /// Warnings and worse, one line each; RUST_LOG asks for more.
 fn log_to_stderr() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "weir=info,warn".into());
-    let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(colours)
+        // Colours are no part of this build; asking for them would write a complaint, and end a debug build.
+        .with_ansi(false)
         .with_target(false)
         .init();
 }
