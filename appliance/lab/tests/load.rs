@@ -110,7 +110,7 @@ fn what_a_slow_consumer_cannot_take_is_shed_with_a_count_for_each_source() {
     assert_eq!((unaccounted, total.doubled, total.offered), (0, 0, 15_150));
     assert_eq!(total.shed, ledger.shed().total());
     // In 300 ms the consumer can take 150 batches of 8, and the ring holds 64 more.
-    assert!(total.shed > 15_000 - 1_200 - 64 && total.delivered > 0, "{total:?}");
+    assert!(total.shed > 15_000 - 1_200 - 64, "{total:?}");
     assert_eq!((ledger.sources.len(), tally.read().0, tally.read().1), (16, total.offered, total.shed));
     assert!(ledger.sources.iter().all(|source| source.offered == source.shed + source.delivered && source.shed > 0));
     assert_eq!(ledger.phases.iter().map(|phase| phase.latency.samples).sum::<u64>(), total.delivered);

@@ -34,6 +34,11 @@ impl Progress {
         Self { out, last: Reading::default() }
     }
 
+    /// Whether anybody sees it.
+    pub fn is_shown(&self) -> bool {
+        self.out.is_some()
+    }
+
     /// Shows where the run stands; the rate is that since the last time.
     pub fn show(&mut self, reading: Reading) {
         if let Some(out) = &mut self.out {

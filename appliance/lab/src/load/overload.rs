@@ -2,7 +2,6 @@
 //!
 //! Nothing queues outside the ring, so memory cannot grow with the overload, and the longest queue is the ring's length.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use weir_dataplane_io::clock::monotonic_ns;
@@ -15,6 +14,7 @@ use super::outcome::Latency;
 use super::pace::Pace;
 use super::receive::{Consumer, Receiver, RingReceiver};
 use super::run::{BURST, rest};
+use super::tally::Tally;
 use super::timeline::Timeline;
 use crate::error::LabError;
 use crate::generate::Sender;
@@ -49,22 +49,6 @@ impl Overload {
     }
 }
 
-/// What a run has come to so far, in frames, for who watches it from another thread.
-#[derive(Debug, Default)]
-pub struct Tally {
-    offered: AtomicU64,
-    shed: AtomicU64,
-    delivered: AtomicU64,
-}
-
-impl Tally {
-    /// Frames offered, shed and delivered so far.
-    pub fn read(&self) -> (u64, u64, u64) {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        (read(&self.offered), read(&self.shed), read(&self.delivered))
-    }
-}
-
 /// Offers `traffic` in phases over a ring in memory, and keeps the books of every frame.
 ///
 /// # Errors
@@ -89,6 +73,8 @@ pub fn overload(spec: &Overload, traffic: &mut Traffic, tally: &Tally) -> Result
         tally,
         slices: vec![Slice::default(); spec.slices],
         timeline,
+        offered: 0,
+        shed: 0,
         stamps: Vec::with_capacity(BURST),
         batch: spec.consumer.batch,
         most_shed: 0,
@@ -133,6 +119,9 @@ struct Offering<'a> {
     tally: &'a Tally,
     slices: Vec<Slice>,
     timeline: Timeline,
+    /// Frames offered and shed so far.
+    offered: u64,
+    shed: u64,
     stamps: Vec<u64>,
     /// A ring that holds no more than this is drained.
     batch: u32,
@@ -188,9 +177,9 @@ impl Offering<'_> {
             slice.offered += offered;
             slice.shed += shed;
         }
-        self.tally.offered.fetch_add(offered, Ordering::Relaxed);
-        self.tally.shed.fetch_add(shed, Ordering::Relaxed);
-        self.tally.delivered.store(self.receiver.frames()?, Ordering::Relaxed);
+        self.offered += offered;
+        self.shed += shed;
+        self.tally.write(self.offered, self.shed, self.receiver.frames()?);
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use weir_dataplane_io::clock::monotonic_ns;
 use super::outcome::Outcome;
 use super::pace::Pace;
 use super::receive::Receiver;
+use super::tally::Tally;
 use crate::error::LabError;
 use crate::generate::Sender;
 use crate::traffic::Traffic;
@@ -80,6 +81,21 @@ pub fn run(
     flows: &mut [Flow<'_>],
     receiver: &mut dyn Receiver,
 ) -> Result<Outcome, LabError> {
+    watched(labels, plan, sender, flows, receiver, &Tally::default())
+}
+
+/// As [`run`], with a tally for who watches. Nothing is shed: a frame that finds the way full is sent later.
+///
+/// # Errors
+/// Sender or receiver are gone.
+pub fn watched(
+    labels: Labels<'_>,
+    plan: &Plan,
+    sender: &mut dyn Sender,
+    flows: &mut [Flow<'_>],
+    receiver: &mut dyn Receiver,
+    tally: &Tally,
+) -> Result<Outcome, LabError> {
     let mut outcome = Outcome {
         rig: labels.rig.to_owned(),
         generator: sender.describe(),
@@ -87,7 +103,10 @@ pub fn run(
         scale: plan.scale,
         ..Outcome::default()
     };
-    let sent = send(plan, sender, flows, &AtomicBool::new(false))?;
+    let sent = send(plan, sender, flows, &AtomicBool::new(false), &mut |offered| {
+        tally.write(offered, 0, receiver.frames()?);
+        Ok(())
+    })?;
     drain(receiver, sent.sent)?;
     let meter = receiver.finish()?;
     let by_source: Vec<(u32, u64)> = flows.iter().flat_map(|flow| flow.traffic.sent()).collect();
@@ -112,10 +131,17 @@ pub fn drive(
 ) -> Result<u64, LabError> {
     // A duration beyond any demo: the flag ends it.
     let plan = Plan::new(Duration::from_secs(86_400 * 365));
-    Ok(send(&plan, sender, &mut [Flow { traffic, per_second }], stop)?.sent)
+    Ok(send(&plan, sender, &mut [Flow { traffic, per_second }], stop, &mut |_| Ok(()))?.sent)
 }
 
-fn send(plan: &Plan, sender: &mut dyn Sender, flows: &mut [Flow<'_>], stop: &AtomicBool) -> Result<Sent, LabError> {
+/// Sends until the plan ends or `stop` is set; `watch` is told the frames offered after each round.
+fn send(
+    plan: &Plan,
+    sender: &mut dyn Sender,
+    flows: &mut [Flow<'_>],
+    stop: &AtomicBool,
+    watch: &mut dyn FnMut(u64) -> Result<(), LabError>,
+) -> Result<Sent, LabError> {
     let start_ns = monotonic_ns();
     let end_ns = start_ns.saturating_add(plan.scaled().as_nanos() as u64);
     let mut lanes: Vec<Schedule> =
@@ -133,6 +159,7 @@ fn send(plan: &Plan, sender: &mut dyn Sender, flows: &mut [Flow<'_>], stop: &Ato
             idle &= taken == 0;
             sent.behind_ns = sent.behind_ns.max(lane.behind_ns);
         }
+        watch(lanes.iter().map(|lane| lane.offered(now)).sum())?;
         if idle {
             sender.flush()?;
             rest(now, lanes.iter().map(Schedule::next_ns).min().unwrap_or(now));
@@ -143,8 +170,7 @@ fn send(plan: &Plan, sender: &mut dyn Sender, flows: &mut [Flow<'_>], stop: &Ato
     for lane in &lanes {
         // What became due in the last moment without being sent counts as offered: an open loop forgives nothing but
         // the frames of its last burst.
-        let due = if lane.pace.is_paced() { lane.pace.due(last_ns) } else { lane.done };
-        sent.offered += due.max(lane.done);
+        sent.offered += lane.offered(last_ns);
         sent.sent += lane.done;
     }
     sender.flush()?;
@@ -183,6 +209,12 @@ impl Schedule {
         let taken = sender.send(traffic, &self.stamps)?;
         self.done += taken as u64;
         Ok(taken)
+    }
+
+    /// Frames due by `now`; without a schedule those that were sent.
+    fn offered(&self, now: u64) -> u64 {
+        let due = if self.pace.is_paced() { self.pace.due(now) } else { self.done };
+        due.max(self.done)
     }
 
     /// When the next frame is due.

@@ -112,8 +112,10 @@ mod tests {
         let args = BackpressureArgs { max_rate: 60_000_000, consumer_delay_ms: 2, ..args(0.001) };
         let (report, course) = run(&args).unwrap();
         let value = |case: &str| report.rows.iter().find(|row| row.case == case).unwrap().value;
-        assert!(value("shed: ring full") > 0.0 && value("shed in the overload") > 0.0, "{report:?}");
-        let fates = value("delivered") + value("shed: ring full") + value("shed: sender late");
+        // On a starved host the sender may come too late to find the ring full: either reason is a count.
+        let shed = value("shed: ring full") + value("shed: sender late");
+        assert!(shed > 0.0 && value("shed in the overload") > 0.0, "{report:?}");
+        let fates = value("delivered") + shed;
         assert_eq!(value("offered"), fates, "{report:?}");
         assert_eq!((value("lost without a count"), value("doubled")), (0.0, 0.0));
         assert_eq!(course.points.len(), course::SLICES);

@@ -28,20 +28,32 @@ pub(super) const SLICES: usize = COLUMNS;
 /// Runs what is specified, with a line of progress on a terminal.
 pub(super) fn run(spec: &Overload, content: Content) -> Result<Ledger> {
     let mut traffic = Traffic::new(&TrafficSpec { producers: PRODUCERS, ..TrafficSpec::pair(content) })?;
-    let (tally, start, total) = (Tally::default(), Instant::now(), spec.duration());
-    let events = |frames: u64| (frames as f64 * events_per_frame(content)) as u64;
+    let tally = Tally::default();
+    let events = events_per_frame(content);
+    Ok(watch(spec.duration(), events, &tally, || overload(spec, &mut traffic, &tally))??)
+}
+
+/// Does `work` in a thread of its own and shows on a terminal how far it is, of `total`. A frame counts as `events`.
+pub(super) fn watch<T: Send>(
+    total: Duration,
+    events: f64,
+    tally: &Tally,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T> {
+    let start = Instant::now();
     let mut progress = Progress::on_stderr();
-    let ledger = std::thread::scope(|scope| {
-        let running = scope.spawn(|| overload(spec, &mut traffic, &tally));
-        while !running.is_finished() {
+    let done = std::thread::scope(|scope| {
+        let working = scope.spawn(work);
+        while !working.is_finished() {
             std::thread::sleep(RENEW);
-            let [offered, shed, delivered] = <[u64; 3]>::from(tally.read()).map(events);
+            let counts = <[u64; 3]>::from(tally.read()).map(|frames| (frames as f64 * events) as u64);
+            let [offered, shed, delivered] = counts;
             progress.show(Reading { elapsed: start.elapsed(), total, offered, delivered, shed });
         }
-        running.join()
+        working.join()
     });
     progress.clear();
-    Ok(ledger.map_err(|_| anyhow!("the sender panicked; run again with RUST_BACKTRACE=1 and report it"))??)
+    done.map_err(|_| anyhow!("the sender panicked; run again with RUST_BACKTRACE=1 and report it"))
 }
 
 /// The figures that every such tool shows, in events: what was offered, what came, what was shed and why, what is missing.

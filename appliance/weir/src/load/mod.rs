@@ -15,8 +15,8 @@ use anyhow::{Result, bail};
 use weir_appliance_console::answer::Outcome;
 use weir_appliance_console::load::{self as shown, LatencyArgs, LoadCommand, StreamArgs};
 use weir_appliance_control::message::{BenchReport, BenchRow, Better};
-use weir_appliance_lab::load::{Flow, Labels, Meter, Outcome as Account, Plan, RingReceiver, run as drive};
-use weir_appliance_lab::load::{MemoryRig, MemorySpec};
+use weir_appliance_lab::load::{Flow, Labels, Meter, Outcome as Account, Plan, RingReceiver, watched};
+use weir_appliance_lab::load::{MemoryRig, MemorySpec, Tally};
 use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
 
 use weir_features_worker::audit::PERCENTILES;
@@ -78,7 +78,8 @@ fn stream(args: &StreamArgs) -> Result<BenchReport> {
     let mut traffic = Traffic::new(&spec)?;
     let plan = Plan { scale: args.scale.scale, ..Plan::new(Duration::from_secs(args.duration)) };
     let per_second = args.events_per_second as f64 / events_per_frame(content);
-    let account = in_memory(&plan, &mut [Flow { traffic: &mut traffic, per_second }], Meter::new())?;
+    let account =
+        in_memory(&plan, &mut [Flow { traffic: &mut traffic, per_second }], Meter::new(), events_per_frame(content))?;
     let total = account.total();
     let mut rows = rates(&account, args.events_per_second as f64 * args.scale.scale);
     if args.verify_delivery {
@@ -157,7 +158,7 @@ fn latency(args: &LatencyArgs) -> Result<BenchReport> {
         Flow { traffic: &mut background, per_second },
         Flow { traffic: &mut probes, per_second: args.probe_rate as f64 },
     ];
-    let account = in_memory(&plan, &mut flows, Meter::of_probes(PROBES))?;
+    let account = in_memory(&plan, &mut flows, Meter::of_probes(PROBES), 1.0)?;
     let mut rows = rates(&account, args.background_load as f64 * args.scale.scale);
     for (percentile, ns) in &account.latency.percentiles {
         rows.push(BenchRow::of_runs(format!("probe p{percentile}"), "us", Better::Lower, &[*ns as f64 / 1000.0]));
@@ -166,13 +167,15 @@ fn latency(args: &LatencyArgs) -> Result<BenchReport> {
     Ok(report("stream_latency_test", &account, rows))
 }
 
-/// Sends over a ring in memory to a taker in a thread of its own.
-fn in_memory(plan: &Plan, flows: &mut [Flow<'_>], meter: Meter) -> Result<Account> {
+/// Sends over a ring in memory to a taker in a thread of its own. Progress counts a frame as `events`.
+fn in_memory(plan: &Plan, flows: &mut [Flow<'_>], meter: Meter, events: f64) -> Result<Account> {
     let rig = MemoryRig::new(&MemorySpec::default())?;
     let described = rig.describe();
     let mut sender = rig.sender;
     let mut receiver = RingReceiver::start(rig.taker, meter, None)?;
-    Ok(drive(Labels { rig: &described }, plan, &mut sender, flows, &mut receiver)?)
+    let (labels, tally) = (Labels { rig: &described }, Tally::default());
+    let total = plan.duration.mul_f64(plan.scale);
+    Ok(course::watch(total, events, &tally, || watched(labels, plan, &mut sender, flows, &mut receiver, &tally))??)
 }
 
 fn rates(account: &Account, asked: f64) -> Vec<Option<BenchRow>> {

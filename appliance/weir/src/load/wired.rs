@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use weir_appliance_console::load::{Progress, Reading};
 use weir_appliance_control::message::{BenchRow, Better, Counters};
 use weir_appliance_lab::appliance::Appliance;
 use weir_appliance_lab::generate::Sender;
@@ -24,6 +25,8 @@ rules:
 ";
 /// Time the last frames have to be taken.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How often the line of progress is renewed.
+const RENEW: Duration = Duration::from_millis(500);
 
 /// One stream of traffic: its content, its rate, and the end of the lab it leaves from.
 pub(crate) struct Stream {
@@ -82,7 +85,7 @@ pub(crate) fn run(streams: [Option<Stream>; 2], duration: Duration) -> Result<Ac
             load::drive(&mut sender, &mut traffic, per_second, &stop)
         }));
     }
-    std::thread::sleep(duration);
+    watch(&appliance, offered, duration, &before)?;
     stop.store(true, Ordering::Relaxed);
     let mut sent = 0;
     for thread in sending {
@@ -103,6 +106,32 @@ pub(crate) fn run(streams: [Option<Stream>; 2], duration: Duration) -> Result<Ac
     (account.offered, account.sent, account.seconds, account.counters) = (offered as u64, sent, seconds, counters);
     appliance.stop();
     Ok(account)
+}
+
+/// Waits for `duration`, and shows on a terminal meanwhile how far it is, in frames. The box is not asked otherwise, so
+/// that a run in a script is not disturbed.
+fn watch(appliance: &Appliance, offered: f64, duration: Duration, before: &Counters) -> Result<()> {
+    let start = Instant::now();
+    let mut progress = Progress::on_stderr();
+    while let Some(left) = duration.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) {
+        if !progress.is_shown() {
+            std::thread::sleep(left);
+            continue;
+        }
+        std::thread::sleep(left.min(RENEW));
+        let counters = appliance.status()?.counters;
+        let dropped = |counters: &Counters| counters.dropped.values().sum::<u64>();
+        let elapsed = start.elapsed();
+        progress.show(Reading {
+            elapsed,
+            total: duration,
+            offered: (offered * elapsed.as_secs_f64() / duration.as_secs_f64()) as u64,
+            delivered: counters.delivered.saturating_sub(before.delivered),
+            shed: dropped(&counters).saturating_sub(dropped(before)),
+        });
+    }
+    progress.clear();
+    Ok(())
 }
 
 fn sink(lab: &Lab, node: &str) -> Result<Sink> {
