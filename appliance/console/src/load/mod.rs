@@ -200,9 +200,21 @@ pub fn render(
     }
     if let Some(path) = svg {
         let title = format!("{}: rates and p99 over time, at scale {}", report.bench, scale.scale);
-        std::fs::write(path, picture::svg(course, &title)).map_err(|error| {
-            Problem::new(path.display().to_string(), error.to_string(), "name a file in a folder that can be written")
-        })?;
+        write(path, &picture::svg(course, &title))?;
     }
     Ok(exit)
+}
+
+/// Makes an empty picture, so that a file that cannot be written is refused before a run of hours, not after it.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn claim(svg: &Path) -> Result<(), Problem> {
+    write(svg, "")
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Problem> {
+    std::fs::write(path, text).map_err(|error| {
+        Problem::new(path.display().to_string(), error.to_string(), "name a file in a folder that can be written")
+    })
 }

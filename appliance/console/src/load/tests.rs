@@ -96,6 +96,7 @@ fn a_report_has_its_course_and_a_file_that_cannot_be_written_is_one_line() {
     assert_eq!(String::from_utf8(out).expect("text").lines().count(), 1);
     let nowhere = Path::new("/nowhere/x.svg");
     let failure = render(&report, Some(&course), &scale(true), Some(nowhere), &mut Vec::new()).expect_err("no folder");
-    let line = failure.to_string();
+    let line = claim(nowhere).expect_err("no folder").to_string();
+    assert_eq!(failure.to_string(), line);
     assert!(line.starts_with("/nowhere/x.svg: ") && line.contains("; name a file") && !line.contains('\n'), "{line}");
 }

@@ -35,6 +35,7 @@ const PROBES: u32 = 1_000_000;
 
 /// Runs a load tool and prints what it measured.
 pub(crate) fn run(command: &LoadCommand, out: &mut dyn Write) -> Outcome {
+    command.svg().map_or(Ok(()), shown::claim)?;
     let report = match command {
         LoadCommand::Stream(args) => stream(args).map(|report| (report, None)),
         LoadCommand::Latency(args) => latency(args).map(|report| (report, None)),
@@ -72,10 +73,13 @@ fn events_per_frame(content: Content) -> f64 {
 fn stream(args: &StreamArgs) -> Result<BenchReport> {
     let content = content(args.event_size_bytes);
     let spec = TrafficSpec { producers: args.producers, ..TrafficSpec::pair(content) };
-    if demo::missing().is_none() {
-        return stream_wired(args, spec);
-    }
-    let mut traffic = Traffic::new(&spec)?;
+    if demo::missing().is_none() { stream_wired(args, spec) } else { stream_in_memory(args, &spec) }
+}
+
+/// Over a ring in memory, which needs no rights.
+fn stream_in_memory(args: &StreamArgs, spec: &TrafficSpec) -> Result<BenchReport> {
+    let content = spec.content;
+    let mut traffic = Traffic::new(spec)?;
     let plan = Plan { scale: args.scale.scale, ..Plan::new(Duration::from_secs(args.duration)) };
     let per_second = args.events_per_second as f64 / events_per_frame(content);
     let account =
@@ -144,11 +148,16 @@ fn latency(args: &LatencyArgs) -> Result<BenchReport> {
     let background = TrafficSpec { producers: 4, ..TrafficSpec::pair(content(64)) };
     let probes =
         TrafficSpec { first_source: PROBES, ..TrafficSpec::pair(Content::Message { frame_bytes: PROBE_BYTES }) };
-    if demo::missing().is_none() {
-        return latency_wired(args, background, probes);
+    match demo::missing() {
+        None => latency_wired(args, background, probes),
+        Some(_) => latency_in_memory(args, &background, &probes),
     }
+}
+
+/// Background and probes from one sender over a ring in memory, which needs no rights.
+fn latency_in_memory(args: &LatencyArgs, background: &TrafficSpec, probes: &TrafficSpec) -> Result<BenchReport> {
     let per_second = args.background_load as f64 / events_per_frame(background.content);
-    let (mut background, mut probes) = (Traffic::new(&background)?, Traffic::new(&probes)?);
+    let (mut background, mut probes) = (Traffic::new(background)?, Traffic::new(probes)?);
     let plan = Plan {
         duration: Duration::from_secs(args.duration),
         percentiles: args.percentiles.clone(),
@@ -201,5 +210,49 @@ fn report(bench: &str, account: &Account, rows: Vec<Option<BenchRow>>) -> BenchR
         rig,
         host: weir_appliance_lab::host::read(),
         rows: rows.into_iter().flatten().collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_appliance_console::load::Scale;
+
+    const SCALE: Scale = Scale { scale: 0.0005, json: false };
+
+    fn value(report: &BenchReport, case: &str) -> f64 {
+        report.rows.iter().find(|row| row.case == case).unwrap_or_else(|| panic!("no {case} in {report:?}")).value
+    }
+
+    #[test]
+    fn a_stream_in_memory_balances() {
+        let args = StreamArgs {
+            events_per_second: 10_000_000,
+            duration: 1800,
+            event_size_bytes: 1024,
+            producers: 16,
+            verify_delivery: true,
+            scale: SCALE,
+        };
+        let spec = TrafficSpec { producers: 16, ..TrafficSpec::pair(content(1024)) };
+        let report = stream_in_memory(&args, &spec).unwrap();
+        for case in ["lost by number", "doubled", "out of order"] {
+            assert_eq!(value(&report, case), 0.0, "{case}");
+        }
+        assert!(value(&report, "sent") > 0.0 && value(&report, "sent") <= value(&report, "offered"));
+    }
+
+    #[test]
+    fn a_latency_run_in_memory_reports_every_percentile() {
+        let percentiles = vec![50.0, 90.0, 95.0, 99.0, 99.9];
+        let args =
+            LatencyArgs { background_load: 8_000_000, probe_rate: 1_000_000, duration: 600, percentiles, scale: SCALE };
+        let background = TrafficSpec::pair(content(64));
+        let message = Content::Message { frame_bytes: PROBE_BYTES };
+        let probes = TrafficSpec { first_source: PROBES, ..TrafficSpec::pair(message) };
+        let report = latency_in_memory(&args, &background, &probes).unwrap();
+        let at = |percentile: &str| value(&report, &format!("probe p{percentile}"));
+        let rising = [at("50"), at("90"), at("95"), at("99"), at("99.9"), value(&report, "probe longest")];
+        assert!(rising.is_sorted() && rising[0] > 0.0, "{rising:?}");
     }
 }
