@@ -58,7 +58,7 @@ fn plan(args: &BackpressureArgs, content: Content) -> Result<Overload, Problem> 
     if left_over < f64::from(2 * ring) {
         let events = |frames: f64| (frames * events_per_frame(content)).round() as u64;
         let cause = format!(
-            "in {:.1} s the consumer's {} events/s and its ring can take nearly all of them, so too little would be shed",
+            "in {:.2} s the consumer's {} events/s and its ring can take nearly all of them, so too little would be shed",
             duration.as_secs_f64(),
             events(capacity),
         );
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn an_overload_that_is_none_is_refused_in_one_line() {
         let slow = BackpressureArgs { max_rate: 100_000, ..args(1.0) };
-        for (args, start) in [(args(0.0001), "1500 events/s: in 0.0 s"), (slow, "100000 events/s: in 300.0 s")] {
+        for (args, start) in [(args(0.0001), "1500 events/s: in 0.03 s"), (slow, "100000 events/s: in 300.00 s")] {
             let line = plan(&args, content(EVENT_BYTES)).unwrap_err().to_string();
             assert!(line.starts_with(start) && line.contains("; raise --scale") && !line.contains('\n'), "{line}");
         }
