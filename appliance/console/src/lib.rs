@@ -10,6 +10,7 @@ pub mod doctor;
 pub mod figures;
 pub mod line;
 pub mod load;
+pub mod log;
 pub mod numbers;
 pub mod replay;
 pub mod status;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use weir_appliance_control::message::{Answer, Counters, FeatureStatus, ProcessState, Request, Status};
+use weir_appliance_control::message::{Answer, Counters, FeatureStatus, LogStatus, ProcessState, Request, Status};
 use weir_ebpf_abi::reason::Reason;
 
 use crate::answer::{Ask, Exit, Outcome, json, unexpected};
@@ -72,6 +72,9 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     if status.evicted > 0 {
         writeln!(out, "{} workers were killed for breaking the rules of the rings", status.evicted)?;
     }
+    if let Some(log) = &status.log {
+        writeln!(out, "{}", cut(&log_line(log), WIDTH))?;
+    }
     writeln!(out)?;
     let memory = &status.memory;
     let why = if memory.why.is_empty() { String::new() } else { format!(" ({})", memory.why) };
@@ -81,6 +84,17 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     let idle =
         status.cores.idle_cpu_percent.map(|idle| format!("; idle {} of a core", percent(idle))).unwrap_or_default();
     writeln!(out, "{}", cut(&format!("cores   {} ({}){idle}", status.cores.plan, status.cores.source), WIDTH))
+}
+
+/// One line about the durable log; what is wrong with it comes first.
+fn log_line(log: &LogStatus) -> String {
+    let lost = if log.dropped > 0 { format!(", {} NOT logged", exact(log.dropped)) } else { String::new() };
+    match &log.failure {
+        Some(failure) => format!("log     STANDS STILL at record {}{lost}: {failure}", log.durable),
+        None => {
+            format!("log     {} frames, durable below record {}{lost}; {}", exact(log.frames), log.durable, log.folder)
+        }
+    }
 }
 
 fn section(out: &mut dyn Write, table: &Table, otherwise: &str) -> io::Result<()> {

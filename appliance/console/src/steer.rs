@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::{Args, Subcommand};
-use weir_appliance_control::config::RuleAction;
+use weir_appliance_control::config::{RuleAction, RuleSpec};
 use weir_appliance_control::matching::MatchExpression;
 use weir_appliance_control::message::{Answer, NewRule, Request, RuleStatus};
 use weir_appliance_control::name::RuleName;
@@ -52,6 +52,9 @@ pub struct AddArgs {
     /// Which share of the matching flows; the others go on to the next rule.
     #[arg(long, default_value_t = Share::ALL)]
     pub share: Share,
+    /// Write the frames to the durable log as well.
+    #[arg(long)]
+    pub durable: bool,
     /// deliver, mirror (deliver and forward), drop, pass or forward.
     #[arg(long, default_value_t = RuleAction::Deliver)]
     pub action: RuleAction,
@@ -75,6 +78,7 @@ impl AddArgs {
             action: self.action,
             to: self.to.clone(),
             share: self.share,
+            durable: self.durable,
         };
         Request::SteerAdd { rule, place: self.priority }
     }
@@ -133,7 +137,7 @@ pub fn render(rules: &[RuleStatus], out: &mut dyn Write) -> Outcome {
             rule.name.to_string(),
             rule.matches.to_string(),
             rule.action.to_string(),
-            takers(&rule.to),
+            takers(rule),
             rule.share.to_string(),
             exact(*packets),
         ]);
@@ -142,8 +146,9 @@ pub fn render(rules: &[RuleStatus], out: &mut dyn Write) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn takers(to: &[FeatureName]) -> String {
-    let names: Vec<_> = to.iter().map(|name| name.as_str()).collect();
+fn takers(rule: &RuleSpec) -> String {
+    let log = rule.durable.then_some("log");
+    let names: Vec<_> = rule.to.iter().map(|name| name.as_str()).chain(log).collect();
     if names.is_empty() { "-".to_owned() } else { names.join(",") }
 }
 
@@ -155,7 +160,7 @@ fn show(status: &RuleStatus, out: &mut dyn Write) -> Outcome {
         out,
         "action  {} {}",
         rule.action,
-        if rule.to.is_empty() { String::new() } else { format!("to {}", takers(&rule.to)) }
+        if rule.to.is_empty() { String::new() } else { format!("to {}", takers(rule)) }
     )?;
     writeln!(out, "share   {} of the matching flows", rule.share)?;
     if let Some(class) = class {

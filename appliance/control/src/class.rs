@@ -12,7 +12,7 @@ pub struct ClassTable {
     sets: Vec<TakerSet>,
 }
 
-// Every set of features that a file can name, each with and without the sender, has room. A taker set of features is
+// Every set of features that a file can name, each with and without the sender and the log, has room. A taker set of features is
 // at least one of them, hence the -1.
 const _: () = {
     let mut features = 0;
@@ -23,7 +23,7 @@ const _: () = {
         }
         at += 1;
     }
-    assert!(2 * ((1 << features) - 1) <= MAX_CLASSES);
+    assert!(4 * ((1 << features) - 1) <= MAX_CLASSES);
 };
 
 /// The classes of a configuration: each enabled feature alone, each with the sender (for mirrored frames), then the
@@ -34,7 +34,8 @@ pub fn classes(config: &Config) -> ClassTable {
 
 /// The set of takers of a rule's frames; `None` if its action gives frames to nobody.
 pub fn takers(rule: &RuleSpec) -> Option<TakerSet> {
-    let set: TakerSet = rule.to.iter().copied().collect();
+    let features: TakerSet = rule.to.iter().copied().collect();
+    let set = if rule.durable { features.with(Taker::Log) } else { features };
     match rule.action {
         RuleAction::Deliver => Some(set),
         RuleAction::Mirror => Some(set.with(Taker::Sender)),

@@ -9,6 +9,7 @@ mod demo;
 mod doctor;
 mod host;
 mod load;
+mod log;
 mod offline;
 mod place;
 mod records;
@@ -28,6 +29,7 @@ use weir_appliance_console::demo::DemoArgs;
 use weir_appliance_console::doctor::DoctorArgs;
 use weir_appliance_console::line;
 use weir_appliance_console::load::{LoadCommand, expanded};
+use weir_appliance_console::log::LogCommand;
 use weir_appliance_console::replay::ReplayArgs;
 use weir_appliance_console::status::StatusArgs;
 use weir_appliance_console::steer::SteerCommand;
@@ -65,6 +67,9 @@ enum Command {
     Agent(AgentCommand),
     Why(WhyArgs),
     Replay(ReplayArgs),
+    /// The durable log: its segments, its records, whether every byte is as it was written.
+    #[command(subcommand)]
+    Log(LogCommand),
     /// Load tools.
     #[command(subcommand)]
     Load(LoadCommand),
@@ -150,6 +155,7 @@ fn run(command: Command, out: &mut dyn Write) -> Outcome {
             None => offline::why(&args, out),
         },
         Command::Replay(args) => offline::replay(&args, out),
+        Command::Log(command) => log::run(&command, out),
         Command::Load(command) => load::run(&command, out),
         Command::Demo(args) => demo::run(&args, out),
         Command::Dataplane(args) => {

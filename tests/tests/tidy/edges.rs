@@ -13,7 +13,7 @@ const ROOMS: [(&str, &[&str]); 13] = [
     ("dataplane/io", &["dataplane/ring"]),
     ("dataplane/pool", &["ebpf/abi", "dataplane/ring", "dataplane/io"]),
     ("dataplane/source", &["ebpf/abi", "dataplane/ring", "dataplane/io"]),
-    ("dataplane/log", &["dataplane/io"]),
+    ("dataplane/log", &["ebpf/abi", "dataplane/ring", "dataplane/io"]),
     ("features/worker", &["ebpf/abi", "dataplane/ring", "dataplane/io"]),
     ("features/streaming", &["ebpf/abi", "dataplane/ring", "features/worker"]),
     ("appliance/control", &["ebpf/abi"]),

@@ -37,8 +37,9 @@ pub(super) fn build(file: &raw::File) -> Result<Config, ConfigError> {
     let memory = file.memory.as_ref().map(memory).transpose()?.unwrap_or_default();
     let cores = file.cores.as_ref().map(cores).transpose()?.unwrap_or_default();
     let control = file.control.as_ref().map(control).transpose()?.unwrap_or_default();
+    let log = file.log.as_ref().map(log).transpose()?.unwrap_or_default();
     let wait = optional(file.wait.as_ref())?.unwrap_or_default();
-    Ok(Config { interfaces, memory, cores, wait, features, rules, flags, agents, control })
+    Ok(Config { interfaces, memory, cores, wait, features, rules, flags, agents, log, control })
 }
 
 /// Where a key of an item stands, for a judge's refusal: where the item starts if the key is not there.
@@ -65,6 +66,7 @@ impl Locate for Spanned<raw::Rule> {
         let place = match refused.key {
             "name" => at(&self.value.name),
             "to" => at(&self.value.to),
+            "durable" => at(&self.value.durable),
             _ => at(&self.value.action),
         };
         refused_at(place, self.referenced, refused)
@@ -141,6 +143,7 @@ fn rule(place: usize, item: &Spanned<raw::Rule>) -> Result<RuleSpec, ConfigError
         action: value(need(&raw.action, "action", item)?)?,
         to: takers(raw.to.as_ref())?,
         share: optional(raw.share.as_ref())?.unwrap_or_default(),
+        durable: raw.durable.as_ref().map_or(Ok(false), |text| typed(text, read_switch))?,
     })
 }
 
@@ -221,6 +224,37 @@ fn cores(raw: &raw::Cores) -> Result<CoreSpec, ConfigError> {
     let critical: CoreSet = optional(raw.critical.as_ref())?.unwrap_or_default();
     let batch: CoreSet = optional(raw.batch.as_ref())?.unwrap_or_default();
     Ok(CoreSpec { critical, batch })
+}
+
+fn log(raw: &raw::Log) -> Result<LogSpec, ConfigError> {
+    let default = LogSpec::default();
+    let folder = |text: &str| {
+        if !text.starts_with('/') || text.contains('\0') {
+            let cure = format!("write one, for example {}", LogSpec::DEFAULT_FOLDER);
+            return Err(Problem::new(text, "this is not the absolute path of a folder", cure));
+        }
+        Ok(PathBuf::from(text))
+    };
+    let segment = |text: &str| {
+        let mib = number(text, "a segment's size in MiB")?;
+        let cause = format!("a segment has {} to {} MiB", SEGMENT_MIB.start(), SEGMENT_MIB.end());
+        if SEGMENT_MIB.contains(&mib) { Ok(mib) } else { Err(Problem::new(text, cause, "write 64")) }
+    };
+    let segment_mib = raw.segment_mib.as_ref().map_or(Ok(default.segment_mib), |text| typed(text, segment))?;
+    let keep = |text: &str| {
+        let mib = number(text, "what the log keeps in MiB")?;
+        let least = 2 * segment_mib;
+        let cause = format!("a log keeps at least two segments, {least} MiB");
+        if mib >= least { Ok(mib) } else { Err(Problem::new(text, cause, format!("write at least {least}"))) }
+    };
+    let hours = |text: &str| number(text, "the hours that the log keeps").map(Some);
+    Ok(LogSpec {
+        folder: raw.folder.as_ref().map_or(Ok(default.folder), |text| typed(text, folder))?,
+        segment_mib,
+        keep_mib: raw.keep_mib.as_ref().map_or(Ok(default.keep_mib.max(2 * segment_mib)), |text| typed(text, keep))?,
+        keep_hours: raw.keep_hours.as_ref().map_or(Ok(None), |text| typed(text, hours))?,
+        when_full: optional(raw.when_full.as_ref())?.unwrap_or_default(),
+    })
 }
 
 fn control(raw: &raw::Control) -> Result<ControlSpec, ConfigError> {

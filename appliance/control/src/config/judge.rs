@@ -68,6 +68,10 @@ impl Judge {
                 "remove some, or join them by ranges",
             );
         }
+        if spec.durable && !spec.action.has_takers() {
+            let cure = "use deliver or mirror, or remove `durable`";
+            return refuse("durable", spec.action, "this action gives no frames to the log", cure);
+        }
         match (spec.action.has_takers(), spec.to.is_empty()) {
             (true, true) => {
                 let cure = format!("say who takes the frames, for example to: [{}]", FeatureName::STREAMING);

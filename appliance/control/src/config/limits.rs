@@ -16,6 +16,8 @@ pub const MAX_FLAGS: usize = 64;
 pub const MAX_FILE_BYTES: usize = 4 << 20;
 /// Descriptors of one receive ring: the kernel wants a power of two; fewer than 64 starve a driver's batch.
 pub const RX_RING: std::ops::RangeInclusive<u32> = 64..=32_768;
+/// MiB of one segment of the durable log.
+pub const SEGMENT_MIB: std::ops::RangeInclusive<u32> = 1..=4096;
 /// Highest core number that is believed (CONFIG_NR_CPUS of distribution kernels is at most 8192).
 pub const MAX_CORE: u32 = 8_191;
 /// Longest path of a Unix socket in bytes: `sun_path` holds 108 with its closing zero (unix(7)).

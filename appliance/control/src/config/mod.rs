@@ -32,6 +32,7 @@ pub struct Config {
     pub(crate) rules: Vec<RuleSpec>,
     pub(crate) flags: Vec<FlagSpec>,
     pub(crate) agents: Vec<AgentSpec>,
+    pub(crate) log: LogSpec,
     pub(crate) control: ControlSpec,
 }
 
@@ -89,6 +90,11 @@ impl Config {
         &self.agents
     }
 
+    /// The durable log.
+    pub fn log(&self) -> &LogSpec {
+        &self.log
+    }
+
     /// The control socket.
     pub fn control(&self) -> &ControlSpec {
         &self.control
@@ -106,6 +112,7 @@ impl Default for Config {
             rules: Vec::new(),
             flags: Vec::new(),
             agents: Vec::new(),
+            log: LogSpec::default(),
             control: ControlSpec::default(),
         }
     }

@@ -28,6 +28,7 @@ pub(super) struct File {
     pub(super) rules: Option<List<Rule>>,
     pub(super) flags: Option<List<Flag>>,
     pub(super) agents: Option<List<Agent>>,
+    pub(super) log: Option<Log>,
     pub(super) control: Option<Control>,
 }
 
@@ -70,6 +71,7 @@ pub(super) struct Rule {
     pub(super) action: Option<Text>,
     pub(super) to: Option<List<String>>,
     pub(super) share: Option<Text>,
+    pub(super) durable: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,6 +92,16 @@ pub(super) struct Agent {
     pub(super) kind: Option<Text>,
     pub(super) weight: Option<Text>,
     pub(super) modality: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    pub(super) folder: Option<Text>,
+    pub(super) segment_mib: Option<Text>,
+    pub(super) keep_mib: Option<Text>,
+    pub(super) keep_hours: Option<Text>,
+    pub(super) when_full: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

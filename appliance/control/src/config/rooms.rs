@@ -230,6 +230,9 @@ pub struct RuleSpec {
     /// Which share of the matching flows it applies to; the others go on to the next rule.
     #[serde(default)]
     pub share: Share,
+    /// Whether the frames are written to the durable log as well (default false); only for actions that have takers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub durable: bool,
 }
 
 /// A share of the flows that no rule took.
@@ -267,6 +270,50 @@ pub struct AgentSpec {
 
 fn one() -> u32 {
     1
+}
+
+words! {
+    /// What happens to frames of durable rules while the log cannot be written.
+    #[derive(Default)]
+    WhenFull, "what to do while the log cannot be written" {
+        /// The log lets them go, counted as `log-full`; whoever else takes them does not notice.
+        #[default]
+        Drop = "drop",
+        /// The log holds them: their rings fill, and the kernel counts what it then drops.
+        Hold = "hold",
+    }
+}
+
+/// The durable log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSpec {
+    /// Folder of its segments (default [`LogSpec::DEFAULT_FOLDER`]); made when a rule is durable.
+    pub folder: PathBuf,
+    /// MiB of one segment file, 1 to 4096 (default 64).
+    pub segment_mib: u32,
+    /// MiB kept, the oldest segments go first; at least two segments (default 1024).
+    pub keep_mib: u32,
+    /// Hours kept, `None` for as long as there is room (default).
+    pub keep_hours: Option<u32>,
+    /// What happens while it cannot be written (default drop).
+    pub when_full: WhenFull,
+}
+
+impl LogSpec {
+    /// Where the log is unless the configuration says otherwise.
+    pub const DEFAULT_FOLDER: &str = "/var/lib/weir/log";
+}
+
+impl Default for LogSpec {
+    fn default() -> Self {
+        Self {
+            folder: PathBuf::from(Self::DEFAULT_FOLDER),
+            segment_mib: 64,
+            keep_mib: 1024,
+            keep_hours: None,
+            when_full: WhenFull::Drop,
+        }
+    }
 }
 
 /// The control socket.

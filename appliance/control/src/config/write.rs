@@ -29,7 +29,8 @@ impl Config {
         list(out, "rules", &self.rules, |spec| {
             let to = if spec.to.is_empty() { String::new() } else { format!(", to: {}", names(&spec.to)) };
             let (name, matches) = (quoted(spec.name.as_str()), quoted(&spec.matches.to_string()));
-            format!("{{name: {name}, match: {matches}, action: {}{to}, share: {}}}", spec.action, spec.share)
+            let durable = if spec.durable { ", durable: true" } else { "" };
+            format!("{{name: {name}, match: {matches}, action: {}{to}, share: {}{durable}}}", spec.action, spec.share)
         })?;
         list(out, "flags", &self.flags, |spec| format!("{{to: {}, share: {}}}", names(&spec.to), spec.share))?;
         list(out, "agents", &self.agents, |spec| {
@@ -40,6 +41,13 @@ impl Config {
                 "{{id: {id}, address: {address}, mac: \"{mac}\", interface: {interface}, type: {kind}, weight: {weight}{modality}}}"
             )
         })?;
+        let LogSpec { folder, segment_mib, keep_mib, keep_hours, when_full } = &self.log;
+        let folder = quoted(&folder.to_string_lossy());
+        let hours = keep_hours.map(|hours| format!(", keep_hours: {hours}")).unwrap_or_default();
+        writeln!(
+            out,
+            "log: {{folder: {folder}, segment_mib: {segment_mib}, keep_mib: {keep_mib}{hours}, when_full: {when_full}}}"
+        )?;
         writeln!(out, "control: {{socket: {}}}", quoted(&self.control.socket.to_string_lossy()))
     }
 }

@@ -7,6 +7,7 @@ mod bench;
 mod doctor;
 mod flow;
 mod line;
+mod log;
 mod replay;
 mod request;
 mod status;
@@ -18,11 +19,12 @@ pub use bench::{BenchReport, BenchRow, Better};
 pub use doctor::{Check, CheckState, DoctorReport};
 pub use flow::{FlowTuple, HexBytes};
 pub use line::{LineError, MAX_LINE_BYTES, read_line, write_line};
+pub use log::{LogRecord, LogSegment, LogSource, LogVerdict};
 pub use replay::ReplayReport;
 pub use request::{Answer, Done, NewRule, RecordsAnswer, Reply, Request, WhyQuestion};
 pub use status::{
-    AgentStatus, CoreStatus, Counters, FeatureStatus, Host, Identity, InterfaceMode, InterfaceStatus, MemoryStatus,
-    ProcessState, ProcessStatus, RingStatus, RuleStatus, SourceWindow, Status, WindowStatus,
+    AgentStatus, CoreStatus, Counters, FeatureStatus, Host, Identity, InterfaceMode, InterfaceStatus, LogStatus,
+    MemoryStatus, ProcessState, ProcessStatus, RingStatus, RuleStatus, SourceWindow, Status, WindowStatus,
 };
 pub use why::{
     FlowExplanation, Fragment, Inner, Ip, MessageFields, MessageKind, Ports, Tunnel, Verdict, WhyFrame, WhyStep,

@@ -143,12 +143,15 @@ pub struct NewRule {
     /// Which share of the flows.
     #[serde(default)]
     pub share: crate::share::Share,
+    /// Whether the frames are written to the durable log.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub durable: bool,
 }
 
 impl NewRule {
     /// The rule under its own name, or under this one.
     pub fn named(self, otherwise: impl FnOnce() -> RuleName) -> RuleSpec {
-        let Self { name, matches, action, to, share } = self;
-        RuleSpec { name: name.unwrap_or_else(otherwise), matches, action, to, share }
+        let Self { name, matches, action, to, share, durable } = self;
+        RuleSpec { name: name.unwrap_or_else(otherwise), matches, action, to, share, durable }
     }
 }

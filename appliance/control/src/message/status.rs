@@ -33,6 +33,31 @@ pub struct Status {
     /// Workers that were killed for breaking the rules since the dataplane started.
     #[serde(default)]
     pub evicted: u64,
+    /// The durable log, if a rule is durable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogStatus>,
+}
+
+/// The durable log of a running weir.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct LogStatus {
+    /// Folder of its segments.
+    pub folder: String,
+    /// Number that the next record gets.
+    pub next: u64,
+    /// Every record below this number is on the disk.
+    pub durable: u64,
+    /// Frames logged since the dataplane started.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Frames let go unlogged: the disk refused and the configuration says drop, or they were too long.
+    pub dropped: u64,
+    /// How it is written, as a sentence.
+    pub way: String,
+    /// What the disk said, while the log stands still.
+    pub failure: Option<String>,
 }
 
 /// Which weir this is.

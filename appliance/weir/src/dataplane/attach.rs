@@ -29,7 +29,7 @@ const DRAIN_EVERY: Duration = Duration::from_millis(50);
 /// User and group of a worker: nobody's, on every distribution.
 const NOBODY: u32 = 65_534;
 /// Tag of the takers' kicks in the pool's epoll instance; nobody looks at it.
-const KICK: u64 = 1;
+pub(super) const KICK: u64 = 1;
 /// Time a worker has to say who it is and to be ready.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -176,7 +176,8 @@ fn lend(dataplane: &Dataplane, connection: &Channel, name: &str, id: TakerId) ->
     Ok(Lent { cursors, stop, records, corrupt: false })
 }
 
-fn join(
+/// Asks the pool to let a taker in; gives the place where it begins on each ring.
+pub(super) fn join(
     dataplane: &Dataplane,
     name: &str,
     taker: TakerId,

@@ -9,6 +9,7 @@ pub(crate) mod classes;
 mod control;
 mod counters;
 mod explain;
+mod log;
 mod setup;
 mod status;
 pub(crate) mod steering;
@@ -93,6 +94,7 @@ pub(crate) struct Dataplane {
     cpu: Mutex<status::CpuMeter>,
     /// This process mounted the BPF file system.
     mounted: bool,
+    log: log::Log,
 }
 
 /// Locks what no panic leaves half changed.
@@ -115,6 +117,7 @@ pub(crate) fn run(place: Place, restarts: u32) -> Result<()> {
     let attach = Listener::bind(&place.attach)?;
     let fresh = !place.pins.exists();
     let pins = place.pins.clone();
+    let writer = log::open(&config)?;
     let (dataplane, pool, hostile) = make(place, config, restarts).inspect_err(|_| {
         // Pins that were there before belong to a classifier that still forwards; those of this try go with it.
         if fresh {
@@ -124,6 +127,9 @@ pub(crate) fn run(place: Place, restarts: u32) -> Result<()> {
     let dataplane = Arc::new(dataplane);
     let (shared, epoll) = (Arc::clone(&dataplane), pool.1);
     let mover = std::thread::Builder::new().name("pool".into()).spawn(move || move_frames(&shared, pool.0, epoll))?;
+    if let Some(writer) = writer {
+        log::start(&dataplane, writer)?;
+    }
     spawn("attach", &dataplane, move |dataplane| attach::serve(dataplane, &attach))?;
     spawn("control", &dataplane, move |dataplane| control::serve(dataplane, &control))?;
     writeln!(std::io::stdout(), "{READY_LINE}").context("the supervisor does not listen")?;
@@ -182,6 +188,7 @@ fn make(place: Place, config: Config, restarts: u32) -> Result<Made> {
     let (epoll, pool_epoll, pool_wake) = pool_waiting(&bound.rings, &kernel_classes)?;
     let rx_ring = config.memory().rx_ring;
     let pool = Pool::new(bound.queues, bound.shares, inbox, report);
+    let log = log::Log::new(&config);
     let dataplane = Dataplane {
         place,
         started: Instant::now(),
@@ -193,6 +200,7 @@ fn make(place: Place, config: Config, restarts: u32) -> Result<Made> {
         attached,
         umem: bound.umem,
         rx_ring,
+        log,
         rings: bound.rings,
         takers: Takers::default(),
         taken: Mutex::default(),
@@ -301,6 +309,7 @@ impl Dataplane {
         for taker in self.takers.list() {
             self.takers.evict(taker.id, "it did not stop when asked");
         }
+        self.log.end();
         if let Err(error) = classifier.unpin() {
             tracing::error!("{}: pins are left behind: {error}", self.place.pins.display());
         }

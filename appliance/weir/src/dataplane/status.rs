@@ -51,6 +51,7 @@ pub(super) fn status(dataplane: &Dataplane) -> Result<Status> {
             .collect(),
         features: features(dataplane, &takers),
         evicted: dataplane.takers.evicted(),
+        log: dataplane.log.status(),
         processes,
         rings,
         counters: counters::balance(dataplane)?,

@@ -56,6 +56,7 @@ fn one_more_rule_is_one_more_line() {
         action: RuleAction::Drop,
         to: vec![],
         share: Share::ALL,
+        durable: false,
     };
     let changed = config.add_rule(rule.clone(), Some(2)).expect("a good rule");
     assert_eq!(changed.rules()[1], rule);
