@@ -1,0 +1,140 @@
+//! The durable log beside a bare writer: what stamps, checksums, groups and segments cost, and how soon a log is open again.
+//!
+//! What is fair: the same disk, alternated, the same number of frame bytes, the same size and number of writes in flight,
+//! each durable (RWF_DSYNC) before it counts. The bare writer writes the same block again and again, past the page cache,
+//! and keeps nothing apart; ours copies each frame behind its header, checks it, and rotates segment files. Rates are of
+//! frame bytes, so the log's own headers count against it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use weir_appliance_control::message::{BenchRow, Better};
+use weir_benches::report::{self, Words};
+use weir_benches::runs::{Case, alternate};
+use weir_benches::{noise, wire};
+use weir_dataplane_io::clock::{monotonic_ns, realtime_ns};
+use weir_dataplane_io::disk;
+use weir_dataplane_io::uring::DiskRing;
+use weir_dataplane_log::{LogError, LogSpec, LogWriter, Stamp};
+
+/// Bytes of one write, and writes in flight.
+const GROUP: usize = 1 << 20;
+const GROUPS: usize = 4;
+/// Frame bytes of a run.
+const TOTAL: usize = 256 << 20;
+/// Frame bytes of the log that is opened again.
+const RECOVERED: usize = 1 << 30;
+/// Least ratio to the bare writer.
+const GOAL: f64 = 0.8;
+/// Most seconds until a log of [`RECOVERED`] bytes is open again.
+const GOAL_OPEN: f64 = 2.0;
+
+/// A folder on the disk that holds the build, taken away with the value.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Result<Self> {
+        let bench = std::env::current_exe()?;
+        let target = bench.ancestors().nth(2).context("a benchmark lies in target/release/deps")?;
+        let folder = target.join(format!("bench-log-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0); // a leftover in the build folder goes with the next clean
+    }
+}
+
+fn spec(folder: &Path) -> LogSpec {
+    LogSpec { group_bytes: GROUP, groups: GROUPS, ..LogSpec::new(folder) }
+}
+
+/// Puts `total` bytes of frames into the log.
+fn fill(writer: &mut LogWriter, frame: &[u8], total: usize) -> Result<()> {
+    for number in 0..total / frame.len() {
+        let stamp = Stamp { class: 1, source: 7, sequence: number as u32, time_ns: realtime_ns() };
+        loop {
+            match writer.append(&stamp, &[frame]) {
+                Ok(_) => break,
+                Err(LogError::Full { .. }) => writer.wait().map(drop)?,
+                Err(error) => bail!(error),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Megabytes of frames a second into the log, all of it durable at the end.
+fn ours(frame_bytes: usize) -> Result<f64> {
+    let folder = Folder::new("ours")?;
+    let frame = vec![0x5a; frame_bytes];
+    let (mut writer, _) = LogWriter::open(spec(&folder.0))?;
+    let start = monotonic_ns();
+    fill(&mut writer, &frame, TOTAL)?;
+    writer.close()?;
+    Ok(TOTAL as f64 * 1e3 / (monotonic_ns() - start) as f64)
+}
+
+/// Megabytes a second that a bare writer gets onto the same disk.
+fn bare() -> Result<f64> {
+    let folder = Folder::new("bare")?;
+    let path = folder.0.join("file");
+    disk::preallocate(&File::create(&path)?, TOTAL as u64)?;
+    let (file, _) = disk::open_for_blocks(&path)?;
+    let (file, mut ring) = (Arc::new(file), DiskRing::new(GROUPS, GROUP)?);
+    let start = monotonic_ns();
+    for number in 0..TOTAL / GROUP {
+        let buffer = if number < GROUPS {
+            number
+        } else {
+            let written = ring.complete(true)?.context("a write ends")?;
+            written.result?;
+            written.buffer
+        };
+        ring.write(buffer, GROUP, &file, (number * GROUP) as u64)?;
+    }
+    while let Some(written) = ring.complete(true)? {
+        written.result?;
+    }
+    Ok(TOTAL as f64 * 1e3 / (monotonic_ns() - start) as f64)
+}
+
+/// Seconds until a log whose writer went without a word is open again.
+fn reopened(folder: &Path) -> Result<f64> {
+    let start = monotonic_ns();
+    let (writer, recovery) = LogWriter::open(spec(folder))?;
+    let took = (monotonic_ns() - start) as f64 / 1e9;
+    anyhow::ensure!(recovery.next as usize >= RECOVERED / 1500 - GROUP / 1500, "only {} records", recovery.next);
+    drop(writer);
+    Ok(took)
+}
+
+fn main() -> Result<()> {
+    let words = Words::read(5)?;
+    noise::settle();
+    let old = Folder::new("old")?;
+    let (mut writer, recovery) = LogWriter::open(spec(&old.0))?;
+    fill(&mut writer, &[0x5a; 1500], RECOVERED)?;
+    drop(writer); // nothing is closed in good order
+    let mut cases = [
+        Case::new("1500-byte frames", || ours(1500)),
+        Case::new("256-byte frames", || ours(256)),
+        Case::new("bare", bare),
+        Case::new("a log of 1 GiB is open again", || reopened(&old.0)),
+    ];
+    let measured = alternate(&mut cases, words.runs, &[wire::GENERATOR, wire::RECEIVER])?;
+    let mut rows = Vec::new();
+    for (case, runs) in cases.iter().zip(&measured.runs).take(2) {
+        let row = BenchRow::of_runs(case.name.clone(), "MB/s", Better::Higher, runs);
+        rows.extend(row.map(|row| row.beside("bare O_DIRECT writer", &measured.runs[2], GOAL)));
+    }
+    let row = BenchRow::of_runs(cases[3].name.clone(), "s", Better::Lower, &measured.runs[3]);
+    rows.extend(row.map(|row| row.bounded(GOAL_OPEN)));
+    let rig = format!("one disk, {GROUPS} writes of 1 MiB in flight; {}; {}", recovery.way, recovery.access);
+    report::print("log", &rig, rows, &[measured.note()])
+}
