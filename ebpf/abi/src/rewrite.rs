@@ -15,7 +15,20 @@ pub trait Writer: Reader {
     fn set_be32(self, at: usize, value: u32);
     /// Writes eight bytes, big-endian.
     fn set_be64(self, at: usize, value: u64);
+    /// Writes two bytes, little-endian.
+    #[inline(always)]
+    fn set_le16(self, at: usize, value: u16) {
+        self.set_be16(at, value.swap_bytes());
+    }
+    /// Writes four bytes, little-endian.
+    #[inline(always)]
+    fn set_le32(self, at: usize, value: u32) {
+        self.set_be32(at, value.swap_bytes());
+    }
 }
+
+// One's complement sums do not mind the byte order (RFC 1071, section 2 B), as long as all words have the same: here it is
+// that of the processors we run on, so that no word is turned around.
 
 /// Folds a sum of 16-bit or 32-bit words into 16 bits, as one's complement arithmetic allows.
 #[inline(always)]
@@ -41,11 +54,11 @@ pub fn rewrite<W: Writer>(frame: W, decoded: &Decoded, agent: &Agent) {
     set_mac(frame, 0, agent.mac);
     set_mac(frame, 6, agent.source_mac);
     let change = if decoded.outer.version == 4 { ipv4(network, agent) } else { ipv6(network, agent) };
-    let checksum = transport.be16(6);
+    let checksum = transport.le16(6);
     if checksum != 0 {
         let changed = !fold((!checksum) as u64 + change);
         // 0 means "no checksum" in UDP, so a sum of 0 is sent as its other form.
-        transport.set_be16(6, if changed == 0 { 0xffff } else { changed });
+        transport.set_le16(6, if changed == 0 { 0xffff } else { changed });
     }
 }
 
@@ -61,17 +74,18 @@ fn ipv4<W: Writer>(network: W, agent: &Agent) -> u64 {
     if !network.has(20) {
         return 0;
     }
-    let old = network.be32(16);
+    let old = network.le32(16);
     let [a, b, c, d, ..] = agent.address;
-    let new = u32::from_be_bytes([a, b, c, d]);
+    let new = u32::from_le_bytes([a, b, c, d]);
     let change = (!old) as u64 + new as u64;
-    let life = network.be16(8);
-    let shorter = life.wrapping_sub(0x0100);
-    let checksum = network.be16(10);
+    // TTL and protocol; the decision lets no TTL below 2 come here, so nothing is borrowed.
+    let life = network.le16(8);
+    let shorter = life.wrapping_sub(1);
+    let checksum = network.le16(10);
     let sum = (!checksum) as u64 + change + (!life) as u64 + shorter as u64;
-    network.set_be32(16, new);
-    network.set_be16(8, shorter);
-    network.set_be16(10, !fold(sum));
+    network.set_le32(16, new);
+    network.set_le16(8, shorter);
+    network.set_le16(10, !fold(sum));
     change
 }
 
@@ -83,11 +97,11 @@ fn ipv6<W: Writer>(network: W, agent: &Agent) -> u64 {
     let mut change = 0;
     let mut at = 0;
     while at < 16 {
-        let old = network.be32(24 + at);
+        let old = network.le32(24 + at);
         let bytes = &agent.address;
-        let new = u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let new = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         change += (!old) as u64 + new as u64;
-        network.set_be32(24 + at, new);
+        network.set_le32(24 + at, new);
         at += 4;
     }
     network.set_u8(7, network.u8(7).wrapping_sub(1));
