@@ -46,10 +46,13 @@ const TESTPMD: &str = "dpdk-testpmd";
 
 /// Name and version of testpmd, or why it is not measured.
 pub(crate) fn testpmd_version() -> Result<String, String> {
-    let output = Command::new(TESTPMD).arg("--version").stdin(Stdio::null()).output();
+    // `-v` makes its library say `RTE Version: 'DPDK 22.11.11'`; the help that follows ends it before it takes anything.
+    let words = ["-v", "--no-pci", "--no-huge", "--no-telemetry", "-m", "64", "--", "--help"];
+    let output = Command::new(TESTPMD).args(words).stdin(Stdio::null()).output();
     let output = output.map_err(|_| "it is not installed (Debian package dpdk-dev)".to_owned())?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    let version = text.split_whitespace().find(|word| word.chars().filter(|letter| *letter == '.').count() == 2);
+    let behind = text.split_once("RTE Version: 'DPDK ").map(|(_, rest)| rest);
+    let version = behind.and_then(|rest| rest.split('\'').next());
     Ok(format!("dpdk-testpmd {} af_xdp", version.unwrap_or("of unknown version")))
 }
 
