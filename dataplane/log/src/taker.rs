@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use weir_dataplane_io::umem::UmemView;
-use weir_dataplane_ring::{RxReader, TakerCursors};
+use weir_dataplane_ring::{Descriptor, RxReader, TakerCursors};
 use weir_ebpf_abi::message::STANDARD_HEADER;
 use weir_ebpf_abi::meta::FrameMeta;
 
@@ -16,8 +16,6 @@ use crate::error::{LogError, Result};
 use crate::spec::Stamp;
 use crate::writer::LogWriter;
 
-/// Most pieces of one frame: the kernel's MAX_SKB_FRAGS (17) and the head.
-const MAX_PIECES: usize = 18;
 /// Descriptors read from one ring before the next one has its turn.
 const ROUND: u32 = 256;
 /// Place of the sequence number in a message's header.
@@ -178,7 +176,7 @@ impl LoggedRing {
         now: Now,
     ) -> usize {
         let available = self.reader.available(self.read).min(ROUND);
-        let mut pieces: [&[u8]; MAX_PIECES] = [&[]; MAX_PIECES];
+        let mut pieces: [&[u8]; Descriptor::PIECES_MAX] = [&[]; Descriptor::PIECES_MAX];
         let (mut count, mut next, mut frames, mut head) = (0, self.read, 0, 0);
         for descriptor in self.reader.batch(self.read, available) {
             next += 1;

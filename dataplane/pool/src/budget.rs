@@ -1,5 +1,7 @@
 //! How many frames a queue needs: the sum over everyone who may hold one.
 
+use weir_dataplane_ring::Descriptor;
+
 /// What a queue is set up with, in slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueShape {
@@ -58,8 +60,6 @@ pub const FRAMES_LIMIT: u32 = 1 << 20;
 
 /// Frames of one NAPI round, which the driver may have taken from the fill ring without having put them on a ring.
 const NAPI_ROUND: u64 = 64;
-/// Most pieces of one frame: the kernel's MAX_SKB_FRAGS (17) and the head.
-const MAX_PIECES: u64 = 18;
 
 /// Adds up who may hold a frame. All of it holds by construction: the kernel can never find the fill ring empty because one
 /// class stands still, and the pool can never find it full when it gives frames back.
@@ -78,7 +78,7 @@ pub fn queue_budget(shape: QueueShape) -> Result<QueueBudget, BudgetError> {
     let on_the_way_out = u64::from(shape.tx_ring) * 2; // the ring, and completions not yet seen
     // The driver works on some, and the fill ring must never run dry while it does. No more than that: frames go round in
     // turn, and those that do not fit into the processor's cache cost more than a ring's bookkeeping.
-    let in_the_driver = NAPI_ROUND * if shape.pieces { MAX_PIECES } else { 1 };
+    let in_the_driver = NAPI_ROUND * if shape.pieces { Descriptor::PIECES_MAX as u64 } else { 1 };
     let frames = on_rings + on_the_way_out + 2 * in_the_driver;
     if frames > u64::from(FRAMES_LIMIT) {
         let (classes, rx_ring) = (shape.classes, shape.rx_ring);

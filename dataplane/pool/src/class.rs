@@ -11,8 +11,6 @@ use crate::transmit::OnTheWay;
 
 /// Most takers of one class: four features, the log, the sender and two spare.
 pub const MAX_TAKERS: usize = 8;
-/// Most descriptors of one frame: the kernel's MAX_SKB_FRAGS (17) and the head.
-const MAX_PIECES: usize = 18;
 
 /// Name of a taker as long as it lives: the pool never reuses one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -165,7 +163,7 @@ impl ClassRing {
         let Some(mut sent) = self.sent else { return false };
         let producer = self.rx.producer();
         let before = self.figures.mirrored;
-        let mut frame: Fixed<Descriptor, MAX_PIECES> = Fixed::new();
+        let mut frame: Fixed<Descriptor, { Descriptor::PIECES_MAX }> = Fixed::new();
         let mut next = sent;
         while next < producer {
             let descriptor = self.rx.descriptor(next);

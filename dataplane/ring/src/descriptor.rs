@@ -22,6 +22,8 @@ pub struct Descriptor {
 impl Descriptor {
     /// `XDP_PKT_CONTD`: the frame goes on in the next descriptor.
     pub const CONTINUED: u32 = 1;
+    /// Most descriptors of one frame: the kernel's MAX_SKB_FRAGS (17) and the head.
+    pub const PIECES_MAX: usize = 18;
     /// 64-bit words of a descriptor.
     pub(crate) const WORDS: usize = 2;
 

@@ -20,8 +20,8 @@ use crate::ethernet::as_ethernet;
 
 /// Bytes of a chunk in front of its frame: the kernel's XDP_PACKET_HEADROOM, so that a lane's frames look like a NIC's.
 pub const HEADROOM: u32 = 256;
-/// Most chunks of one frame: the kernel's MAX_SKB_FRAGS (17) and the head.
-pub const PIECES_MAX: usize = 18;
+/// Most chunks of one frame.
+pub const PIECES_MAX: usize = Descriptor::PIECES_MAX;
 
 const _: () = assert!(FrameMeta::SIZE <= HEADROOM as usize);
 
