@@ -118,7 +118,8 @@ impl Tables for Maps {
         // SAFETY: a helper without arguments.
         let cpu = unsafe { bpf_get_smp_processor_id() };
         let Some(place) = KNOWN.get_ptr_mut(cpu * KNOWN_SLOTS as u32 + key.slot() as u32) else {
-            return (0, Steered::NOTHING);
+            // A CPU whose number is beyond the count of CPUs, where numbers have gaps: it has no slots and remembers nothing.
+            return self.learn(decoded, want_flow);
         };
         // SAFETY: this CPU's own slot, which no other program touches while this one runs.
         let known = unsafe { &mut *place };
