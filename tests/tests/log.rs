@@ -69,6 +69,15 @@ fn every_frame_of_a_durable_rule_is_in_the_log_once_and_whole() {
     std::fs::remove_dir_all(&folder).expect("the test's own folder");
 }
 
+/// Ends a generator however the test ends.
+struct StopOnDrop<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn what_was_called_durable_outlives_the_dataplane() {
     wired!("what_was_called_durable_outlives_the_dataplane");
@@ -78,8 +87,10 @@ fn what_was_called_durable_outlives_the_dataplane() {
     let (mut sender, mut traffic) = (rig.sender(), rig.traffic(BATCH, 2));
     let mut promised = 0;
     std::thread::scope(|scope| {
+        // A failed expectation below has to end the generator too, or the test would hang instead of failing.
+        let _stopped = StopOnDrop(&stop);
         let sending = scope.spawn(|| load::drive(&mut sender, &mut traffic, 20_000.0, &stop));
-        for _ in 0..scaled(3, 300) {
+        for _ in 0..scaled(3, 100) {
             let moved = |status: &Status| log(status).durable > promised + 500;
             let status = rig.appliance.wait_until("the log goes on", DEADLINE, moved).expect("the log goes on");
             promised = log(&status).durable;
