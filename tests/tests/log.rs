@@ -90,7 +90,7 @@ fn what_was_called_durable_outlives_the_dataplane() {
         // A failed expectation below has to end the generator too, or the test would hang instead of failing.
         let _stopped = StopOnDrop(&stop);
         let sending = scope.spawn(|| load::drive(&mut sender, &mut traffic, 20_000.0, &stop));
-        for _ in 0..scaled(3, 100) {
+        for _ in 0..scaled(3, 300) {
             let moved = |status: &Status| log(status).durable > promised + 500;
             let status = rig.appliance.wait_until("the log goes on", DEADLINE, moved).expect("the log goes on");
             promised = log(&status).durable;

@@ -147,7 +147,8 @@ impl LogTaker {
         for ring in &mut self.rings {
             turn.moved |= ring.settle(durable, let_go, &self.cursors);
         }
-        turn.waiting = self.writer.next() > durable;
+        // While the disk refuses there is nothing to come back soon for: the next try has its own time.
+        turn.waiting = self.writer.next() > durable && self.writer.failure().is_none();
         turn
     }
 

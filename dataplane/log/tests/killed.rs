@@ -3,7 +3,7 @@
 //! The writer is a process of its own, killed at any moment, 20 times (300 with `WEIR_TEST_LONG=1`), by turns with
 //! io_uring and with pwrite. Every record that it has called durable must be in the log once, whole, at its number; the
 //! next writer goes on behind it.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "the killed writer speaks over its standard output")]
 
 mod folder;
 

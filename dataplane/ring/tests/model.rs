@@ -186,6 +186,16 @@ proptest! {
         let mut model = Model::default();
         for step in steps {
             match step {
+                // Every other length together, the rest one by one: both are one queue.
+                Step::Push(count) if count.is_multiple_of(2) => {
+                    let fitting = model.room(size).min(count as usize);
+                    let next = model.next;
+                    let values: Vec<u64> = (next..next + u64::from(count)).collect();
+                    let pushed = lane.push_batch(values.iter().copied().map(descriptor));
+                    prop_assert_eq!(pushed as usize, fitting);
+                    model.staged.extend(values.into_iter().take(fitting));
+                    model.next += fitting as u64;
+                }
                 Step::Push(count) => for _ in 0..count {
                     let room = model.room(size);
                     prop_assert_eq!(lane.free() as usize, room);

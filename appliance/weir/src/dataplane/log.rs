@@ -103,15 +103,21 @@ pub(super) fn start(dataplane: &Arc<Dataplane>, writer: LogWriter) -> Result<()>
 
 fn run(log: &Log, mut taker: LogTaker, mut epoll: Epoll, kick: &EventFd) {
     let mut shown = LogStatus::default();
+    let mut show_at = 0;
     while !log.stop.load(Ordering::Relaxed) {
-        let turn = taker.turn(Now { monotonic_ns: monotonic_ns(), realtime_ns: realtime_ns() });
+        let now = Now { monotonic_ns: monotonic_ns(), realtime_ns: realtime_ns() };
+        let turn = taker.turn(now);
         if turn.moved {
             kick.signal();
+        }
+        // Under steady load there is always something to read, and people want to see the log just then.
+        if turn.read == 0 || now.monotonic_ns >= show_at {
+            log.show(&taker, &mut shown);
+            show_at = now.monotonic_ns + LOOK_EVERY.as_nanos() as u64;
         }
         if turn.read > 0 {
             continue;
         }
-        log.show(&taker, &mut shown);
         let rest = if turn.waiting { SOON } else { LOOK_EVERY };
         if let Err(error) = epoll.wait(Some(rest)).map(|_| ()) {
             tracing::error!("the log stands still: {error}");
