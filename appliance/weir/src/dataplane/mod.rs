@@ -127,8 +127,11 @@ pub(crate) fn run(place: Place, restarts: u32) -> Result<()> {
     let dataplane = Arc::new(dataplane);
     let (shared, epoll) = (Arc::clone(&dataplane), pool.1);
     let mover = std::thread::Builder::new().name("pool".into()).spawn(move || move_frames(&shared, pool.0, epoll))?;
-    if let Some(writer) = writer {
-        log::start(&dataplane, writer)?;
+    if let Some(writer) = writer
+        && let Err(error) = log::start(&dataplane, writer)
+    {
+        dataplane.end(); // the classifier is attached by now: it goes again, and traffic is the host's
+        return Err(error);
     }
     spawn("attach", &dataplane, move |dataplane| attach::serve(dataplane, &attach))?;
     spawn("control", &dataplane, move |dataplane| control::serve(dataplane, &control))?;
