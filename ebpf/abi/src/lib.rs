@@ -23,3 +23,4 @@ pub mod reason;
 pub mod rewrite;
 pub mod rules;
 pub mod ruleset;
+pub mod stream;
