@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod answer;
+pub mod chaos;
 pub mod demo;
 pub mod doctor;
 pub mod figures;

@@ -68,6 +68,10 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     counters(&status.counters, out)?;
     section(out, &rings(status), "no ring: no rule and no flag gives frames to a feature")?;
     section(out, &features(&status.features), "no feature runs")?;
+    for slow in status.features.iter().filter(|feature| feature.slowed_us > 0) {
+        let rest = micros(Some(slow.slowed_us as f64));
+        writeln!(out, "{} is slow on purpose (weir chaos): it rests {rest} after each batch", slow.name)?;
+    }
     section(out, &processes(status), "no process")?;
     if status.evicted > 0 {
         writeln!(out, "{} workers were killed for breaking the rules of the rings", status.evicted)?;

@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use weir_appliance_console::agent::AgentCommand;
 use weir_appliance_console::answer::{Exit, Failure, Outcome, finish};
+use weir_appliance_console::chaos::ChaosCommand;
 use weir_appliance_console::demo::DemoArgs;
 use weir_appliance_console::doctor::DoctorArgs;
 use weir_appliance_console::line;
@@ -70,6 +71,9 @@ enum Command {
     /// The durable log: its segments, its records, whether every byte is as it was written.
     #[command(subcommand)]
     Log(LogCommand),
+    /// Break something on purpose, and see that the rest does not notice.
+    #[command(subcommand)]
+    Chaos(ChaosCommand),
     /// Load tools.
     #[command(subcommand)]
     Load(LoadCommand),
@@ -156,6 +160,7 @@ fn run(command: Command, out: &mut dyn Write) -> Outcome {
         },
         Command::Replay(args) => offline::replay(&args, out),
         Command::Log(command) => log::run(&command, out),
+        Command::Chaos(command) => command.run(out),
         Command::Load(command) => load::run(&command, out),
         Command::Demo(args) => demo::run(&args, out),
         Command::Dataplane(args) => {

@@ -5,7 +5,7 @@ use weir_dataplane_ring::Record;
 use weir_features_streaming::Streaming;
 use weir_features_streaming::query;
 use weir_features_streaming::rows::{StreamRow, SummaryRow, TalkerRow, kind};
-use weir_features_worker::audit::{Audit, AuditRow, KIND_AUDIT};
+use weir_features_worker::audit::{Audit, AuditRow, IntervalRow, KIND_AUDIT, KIND_INTERVAL};
 use weir_features_worker::feature::Feature;
 use zerocopy::FromBytes;
 
@@ -21,6 +21,7 @@ pub(crate) fn json(record: &Record) -> Value {
         (Streaming::ID, kind::TOP_TALKER) => row::<TalkerRow>(body).map(|row| query::talker_row(&mut text, &row)),
         (Streaming::ID, kind::SUMMARY) => row::<SummaryRow>(body).map(|row| query::summary_row(&mut text, &row)),
         (Audit::ID, KIND_AUDIT) => return row::<AuditRow>(body).map_or(Value::Null, |row| audit(&row)),
+        (Audit::ID, KIND_INTERVAL) => return row::<IntervalRow>(body).map_or(Value::Null, |row| interval(&row)),
         _ => None,
     };
     let parsed = written.and_then(Result::ok).and_then(|()| serde_json::from_str::<Value>(&text).ok());
@@ -43,6 +44,18 @@ pub(crate) fn events_in(record: &Record) -> u64 {
 
 fn row<T: FromBytes>(body: &[u8]) -> Option<T> {
     T::read_from_prefix(body).ok().map(|(row, _)| row)
+}
+
+fn interval(row: &IntervalRow) -> Value {
+    let IntervalRow { until_ns, stamped, p50_ns, p99_ns, longest_ns } = row;
+    json!({
+        "kind": "interval",
+        "until_ns": until_ns,
+        "stamped": stamped,
+        "p50_ns": p50_ns,
+        "p99_ns": p99_ns,
+        "longest_ns": longest_ns,
+    })
 }
 
 fn audit(row: &AuditRow) -> Value {

@@ -5,7 +5,7 @@
 //!
 //! | line | cursor page (taker writes) | owner page (owner writes, taker maps it read-only) |
 //! |---|---|---|
-//! | 0 | cursor of ring 0 | stop |
+//! | 0 | cursor of ring 0 | stop, delay |
 //! | 1..=30 | cursors of rings 1..=30 | floors of rings 0..=29 |
 //! | 31 | heartbeat, kicks, 14 counters | floor of ring 30 |
 
@@ -189,6 +189,11 @@ impl OwnerPage {
         self.page.store(0, 0, 0, Ordering::Release);
     }
 
+    /// Has the taker rest for `delay_ns` after each batch, to see what a slow one does to the rest; 0 ends that.
+    pub fn set_delay_ns(&self, delay_ns: u64) {
+        self.page.store(0, 1, delay_ns, Ordering::Relaxed);
+    }
+
     /// Announces that frames of ring `slot` below `floor` are about to be reused. To be called **before** their
     /// addresses are put on the fill ring, so that a lossy observer can tell that its copy may be torn.
     #[inline]
@@ -219,6 +224,12 @@ impl OwnerView {
     #[inline]
     pub fn stop(&self) -> bool {
         self.page.load(0, 0, Ordering::Acquire) != 0
+    }
+
+    /// How long the owner wants the taker to rest after each batch, in nanoseconds.
+    #[inline]
+    pub fn delay_ns(&self) -> u64 {
+        self.page.load(0, 1, Ordering::Relaxed)
     }
 
     /// Frames of ring `slot` below this count may have been reused.

@@ -23,6 +23,25 @@ pub const DROP_MY_FLOW: u32 = 0xffff_fffe;
 /// Kind of the record that carries [`AuditRow`].
 pub const KIND_AUDIT: u16 = 1;
 
+/// Kind of the record that carries [`IntervalRow`].
+pub const KIND_INTERVAL: u16 = 2;
+
+/// What was seen between two ticks, over all sources. One record's body.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct IntervalRow {
+    /// The worker's monotonic clock at its end, in nanoseconds.
+    pub until_ns: u64,
+    /// Messages with a stamp.
+    pub stamped: u64,
+    /// Their median latency in nanoseconds, up to 12.5 % too high.
+    pub p50_ns: u64,
+    /// Their 99th percentile.
+    pub p99_ns: u64,
+    /// The longest.
+    pub longest_ns: u64,
+}
+
 /// What was seen of one source. One record's body.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -60,6 +79,9 @@ pub struct Audit {
     without_message: u64,
     latency: Box<[u64; BUCKETS]>,
     longest_ns: u64,
+    /// Latencies since the last tick, and the longest of them.
+    recent: Box<[u64; BUCKETS]>,
+    recent_longest_ns: u64,
     changed: bool,
 }
 
@@ -84,9 +106,22 @@ impl Audit {
 
     fn stamp(&mut self, now_ns: u64, sent_ns: u64) -> u64 {
         let Some(latency) = now_ns.checked_sub(sent_ns).filter(|latency| *latency < OLDEST_NS) else { return 0 };
-        self.latency[bucket(latency)] += 1;
+        let bucket = bucket(latency);
+        self.latency[bucket] += 1;
+        self.recent[bucket] += 1;
         self.longest_ns = self.longest_ns.max(latency);
+        self.recent_longest_ns = self.recent_longest_ns.max(latency);
         1
+    }
+
+    /// What was seen since the last call.
+    fn interval(&mut self, until_ns: u64) -> IntervalRow {
+        let stamped: u64 = self.recent.iter().sum();
+        let longest_ns = std::mem::take(&mut self.recent_longest_ns);
+        let at = |percent: u64| quantile(&self.recent, stamped * percent / 100).min(longest_ns);
+        let row = IntervalRow { until_ns, stamped, p50_ns: at(50), p99_ns: at(99), longest_ns };
+        self.recent.fill(0);
+        row
     }
 
     /// The figures of every source, the latencies repeated in each.
@@ -148,6 +183,8 @@ impl Feature for Audit {
             without_message: 0,
             latency: Box::new([0; BUCKETS]),
             longest_ns: 0,
+            recent: Box::new([0; BUCKETS]),
+            recent_longest_ns: 0,
             changed: false,
         }
     }
@@ -183,6 +220,8 @@ impl Feature for Audit {
         if !std::mem::take(&mut self.changed) {
             return;
         }
+        let interval = self.interval(now_ns);
+        out.record(KIND_INTERVAL, now_ns, &interval);
         for row in self.rows() {
             out.record(KIND_AUDIT, now_ns, &row);
         }

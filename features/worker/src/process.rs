@@ -195,7 +195,10 @@ impl Attached {
             let handed = self.taker.poll(feature, &mut out, clock::monotonic_ns);
             batches = batches.wrapping_add(1);
             since_rest += handed;
-            if handed > 0 && !batches.is_multiple_of(BATCHES_BETWEEN_LOOKS) {
+            let delay_ns = self.owner.delay_ns();
+            if handed > 0 && delay_ns > 0 {
+                std::thread::sleep(Duration::from_nanos(delay_ns.min(LONGEST_DELAY_NS)));
+            } else if handed > 0 && !batches.is_multiple_of(BATCHES_BETWEEN_LOOKS) {
                 continue;
             }
             let mut now = clock::monotonic_ns();
@@ -234,6 +237,9 @@ const BUSY_FRAMES: usize = 16;
 /// for every round of the driver; a timer costs the worker's own core. At ten million frames a second 500 arrive meanwhile, a
 /// quarter of a ring of the default size; a ring that is set much smaller can overflow in this time, counted.
 const NAP: Duration = Duration::from_micros(50);
+
+/// The longest that a worker rests after a batch because its owner wants to see it slow: it still ticks and hears a stop.
+pub const LONGEST_DELAY_NS: u64 = 1_000_000_000;
 
 /// Busy rings are left for the clock after this many batches: some hundred microseconds at full rate.
 const BATCHES_BETWEEN_LOOKS: u32 = 64;

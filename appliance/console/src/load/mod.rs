@@ -10,7 +10,7 @@ mod tests;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::{ArgAction, Args, Subcommand};
+use clap::{ArgAction, Args, Subcommand, ValueEnum};
 use weir_appliance_control::message::BenchReport;
 use weir_appliance_control::problem::Problem;
 
@@ -95,18 +95,33 @@ pub struct LatencyArgs {
     pub scale: Scale,
 }
 
+/// What a tool that sheds runs on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum RigWish {
+    /// The box on veth pairs where the rights and the scale allow it, else a ring in memory; the result says which.
+    #[default]
+    Auto,
+    /// The box on veth pairs, or refuse.
+    Wired,
+    /// A ring in memory.
+    Memory,
+}
+
 /// `weir load backpressure`.
 #[derive(Args, Clone, Debug)]
 pub struct BackpressureArgs {
     /// Events a second that are offered, more than the consumer can take.
     #[arg(long, value_name = "N", default_value_t = 15_000_000, value_parser = rate())]
     pub max_rate: u64,
-    /// Milliseconds that the consumer waits for each batch: the frames between two moves of its cursor, 64 times --scale.
+    /// Milliseconds that the consumer waits for each batch: at most 64 frames; on a ring in memory 64 times --scale.
     #[arg(long, value_name = "MS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub consumer_delay_ms: u64,
     /// Seconds of overload; a calm tenth of it comes before and after.
     #[arg(long, value_name = "S", default_value_t = 300, value_parser = seconds())]
     pub duration: u64,
+    /// What to run on.
+    #[arg(long, value_enum, value_name = "RIG", default_value = "auto")]
+    pub rig: RigWish,
     /// Write rates and p99 over time into this file as SVG, too.
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
@@ -133,6 +148,9 @@ pub struct BurstArgs {
     /// Hours in all; what is left of them after the last whole interval is not used.
     #[arg(long, value_name = "H", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=168))]
     pub total_duration_hours: u64,
+    /// What to run on.
+    #[arg(long, value_enum, value_name = "RIG", default_value = "auto")]
+    pub rig: RigWish,
     /// Write rates and p99 over time into this file as SVG, too.
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,

@@ -21,7 +21,7 @@ pub use flow::{FlowTuple, HexBytes};
 pub use line::{LineError, MAX_LINE_BYTES, read_line, write_line};
 pub use log::{LogRecord, LogSegment, LogSource, LogVerdict};
 pub use replay::ReplayReport;
-pub use request::{Answer, Done, NewRule, RecordsAnswer, Reply, Request, WhyQuestion};
+pub use request::{Answer, Done, NewRule, RecordsAnswer, Reply, Request, SLOWEST_FOR, SLOWEST_US, WhyQuestion};
 pub use status::{
     AgentStatus, CoreStatus, Counters, FeatureStatus, Host, Identity, InterfaceMode, InterfaceStatus, LogStatus,
     MemoryStatus, ProcessState, ProcessStatus, RingStatus, RuleStatus, SourceWindow, Status, WindowStatus,

@@ -59,10 +59,25 @@ pub enum Request {
         /// How many at most, the latest last.
         limit: u32,
     },
+    /// Make a feature slow on purpose.
+    #[serde(rename = "chaos.slow")]
+    ChaosSlow {
+        /// The feature.
+        feature: FeatureName,
+        /// How long its worker rests after each batch, in microseconds; 0 ends it.
+        delay_us: u64,
+        /// For how many seconds; then it ends by itself.
+        seconds: u64,
+    },
     /// End in good order.
     #[serde(rename = "stop")]
     Stop,
 }
+
+/// The longest that a worker rests after a batch on purpose, in microseconds.
+pub const SLOWEST_US: u64 = 1_000_000;
+/// The longest that a feature is slow on purpose.
+pub const SLOWEST_FOR: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// What `why` is asked about: `{"op":"why","flow":"10.0.0.1:5000-10.0.0.2:48100/udp"}` or `{"op":"why","frame":"00ff…"}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

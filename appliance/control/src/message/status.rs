@@ -277,9 +277,16 @@ pub struct FeatureStatus {
     pub records: u64,
     /// Descriptors in its rings that it has not finished.
     pub behind: u64,
+    /// How long its worker rests after each batch because somebody wants to see it slow, in microseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub slowed_us: u64,
     /// The window that closed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<WindowStatus>,
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// A closed window of a feature.

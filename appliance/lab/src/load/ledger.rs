@@ -111,8 +111,11 @@ pub struct Ledger {
     /// From the end of the phase that shed the most until the ring held no more than a batch; `None` if nothing was shed, or
     /// it never did while frames were still due.
     pub drained_after: Option<Duration>,
-    /// Memory of the process.
+    /// Memory of who takes the frames.
     pub footprint: Footprint,
+    /// Frames that did not come and that no counter names; where every source is set against what was shed of it, none
+    /// beyond that.
+    pub uncounted: u64,
 }
 
 impl Ledger {
@@ -126,7 +129,7 @@ impl Ledger {
             delivered: sum.delivered + source.delivered,
             doubled: sum.doubled + source.doubled,
         });
-        (sum, self.sources.iter().map(SourceBooks::unaccounted).sum())
+        (sum, self.sources.iter().map(SourceBooks::unaccounted).sum::<u64>() + self.uncounted)
     }
 
     /// Frames shed in all phases.

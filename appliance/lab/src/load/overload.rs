@@ -22,7 +22,7 @@ use crate::generate::ring::RingSender;
 use crate::traffic::Traffic;
 
 /// A frame that the sender comes to later than this is shed: 100 ms in nanoseconds.
-const LATE_NS: u64 = 100_000_000;
+pub(super) const LATE_NS: u64 = 100_000_000;
 /// From the start of the taker's thread to the first frame: 20 ms in nanoseconds.
 const LEAD_NS: u64 = 20_000_000;
 /// Most phases of a run: each has a histogram of 30 KiB.
@@ -109,6 +109,7 @@ pub fn overload(spec: &Overload, traffic: &mut Traffic, tally: &Tally) -> Result
         behind_ns,
         drained_after,
         footprint: Footprint { before, highest },
+        uncounted: 0,
     })
 }
 

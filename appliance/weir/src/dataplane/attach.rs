@@ -212,6 +212,7 @@ fn watch(
         if lent.cursors.heartbeat_ns() != 0 {
             dataplane.takers.ready(id);
         }
+        lent.stop.set_delay_ns(dataplane.chaos.delay(name).as_nanos() as u64); // at most 1 s
         drain(dataplane, name, lent);
     }
 }

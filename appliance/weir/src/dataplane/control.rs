@@ -126,6 +126,9 @@ fn answer(dataplane: &Dataplane, request: Request) -> Result<Answer, Problem> {
             let records = kept.iter().skip(first).map(records::json).collect();
             Ok(Answer::Records(RecordsAnswer { feature, records }))
         }
+        Request::ChaosSlow { feature, delay_us, seconds } => {
+            dataplane.chaos.slow(feature, delay_us, seconds).map(Answer::Done)
+        }
         Request::Stop => {
             dataplane.stopping.store(true, Ordering::Relaxed);
             Ok(Answer::Done(Done { text: "stopping".into(), saved: true, unsaved_because: None }))

@@ -5,6 +5,7 @@
 
 mod attach;
 mod board;
+mod chaos;
 pub(crate) mod classes;
 mod control;
 mod counters;
@@ -95,6 +96,7 @@ pub(crate) struct Dataplane {
     /// This process mounted the BPF file system.
     mounted: bool,
     log: log::Log,
+    chaos: chaos::Chaos,
 }
 
 /// Locks what no panic leaves half changed.
@@ -204,6 +206,7 @@ fn make(place: Place, config: Config, restarts: u32) -> Result<Made> {
         umem: bound.umem,
         rx_ring,
         log,
+        chaos: chaos::Chaos::default(),
         rings: bound.rings,
         takers: Takers::default(),
         taken: Mutex::default(),

@@ -192,6 +192,7 @@ fn feature(dataplane: &Dataplane, takers: &[Taker], name: FeatureName) -> Featur
         events: dataplane.board.events(name.as_str()),
         records: dataplane.board.posted(name.as_str()),
         behind: behind.sum(),
+        slowed_us: dataplane.chaos.delay(name.as_str()).as_micros() as u64, // at most 1 s
         window,
     }
 }

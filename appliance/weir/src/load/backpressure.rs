@@ -11,11 +11,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 use weir_appliance_console::load::{BackpressureArgs, Course};
+use weir_appliance_control::config::MemorySpec;
 use weir_appliance_control::message::{BenchReport, BenchRow, Better};
 use weir_appliance_control::problem::Problem;
 use weir_appliance_lab::load::{Consumer, Ledger, Overload, Phase};
 use weir_appliance_lab::traffic::Content;
 
+use super::course::Rig;
 use super::{content, course, events_per_frame};
 
 /// Bytes of an event: small ones, so that a frame holds many and the rate is that of events.
@@ -30,8 +32,9 @@ const CALM: Duration = Duration::from_millis(500);
 /// Offers, measures, and says how it went over time.
 pub(super) fn run(args: &BackpressureArgs) -> Result<(BenchReport, Course)> {
     let content = content(EVENT_BYTES);
-    let spec = plan(args, content)?;
-    let ledger = course::run(&spec, content)?;
+    let rig = course::rig(args.rig, plan(args, content, &Rig::Wired).map(drop))?;
+    let spec = plan(args, content, &rig)?;
+    let ledger = course::run(&rig, &spec, content)?;
     let mut rows = vec![BenchRow::of_runs(
         "asked for",
         "events/s",
@@ -45,13 +48,20 @@ pub(super) fn run(args: &BackpressureArgs) -> Result<(BenchReport, Course)> {
     Ok((course::report("stream_backpressure_test", &ledger, &consumer, rows), course::course(&ledger, content)))
 }
 
-/// What is offered when. Batch and ring shrink with the rates, so that an overload is as deep at every scale.
-fn plan(args: &BackpressureArgs, content: Content) -> Result<Overload, Problem> {
+/// What is offered when. In memory batch and ring shrink with the rates, so that an overload is as deep at every scale; the
+/// box's are what they are.
+fn plan(args: &BackpressureArgs, content: Content, rig: &Rig) -> Result<Overload, Problem> {
     let scale = args.scale.scale;
-    let batch = (BATCH * scale).ceil().clamp(1.0, BATCH) as u32;
+    let batch = match rig {
+        Rig::Wired => BATCH as u32,
+        Rig::Memory(_) => (BATCH * scale).ceil().clamp(1.0, BATCH) as u32,
+    };
     let consumer = Consumer { batch, delay: Duration::from_millis(args.consumer_delay_ms) };
     let (offered, capacity) = (args.max_rate as f64 * scale / events_per_frame(content), consumer.capacity());
-    let ring = (batch * BATCHES).next_power_of_two();
+    let ring = match rig {
+        Rig::Wired => MemorySpec::default().rx_ring,
+        Rig::Memory(_) => (batch * BATCHES).next_power_of_two(),
+    };
     let duration = Duration::from_secs(args.duration).mul_f64(scale);
     // Twice the ring's length must be left over, so that something is shed whatever the ring held before.
     let left_over = (offered - capacity) * duration.as_secs_f64();
@@ -100,11 +110,18 @@ fn recovery(spec: &Overload, ledger: &Ledger) -> Vec<Option<BenchRow>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_appliance_console::load::Scale;
+    use weir_appliance_console::load::{RigWish, Scale};
 
     fn args(scale: f64) -> BackpressureArgs {
         let scale = Scale { scale, json: false };
-        BackpressureArgs { max_rate: 15_000_000, consumer_delay_ms: 10, duration: 300, svg: None, scale }
+        BackpressureArgs {
+            max_rate: 15_000_000,
+            consumer_delay_ms: 10,
+            duration: 300,
+            rig: RigWish::Memory,
+            svg: None,
+            scale,
+        }
     }
 
     #[test]
@@ -126,7 +143,7 @@ mod tests {
     #[test]
     fn the_overload_is_as_deep_at_every_scale() {
         for (scale, batch, ring) in [(1.0, 64, 4096), (0.1, 7, 512), (0.001, 1, 64), (10.0, 64, 4096)] {
-            let spec = plan(&args(scale), content(EVENT_BYTES)).unwrap();
+            let spec = plan(&args(scale), content(EVENT_BYTES), &Rig::Memory(None)).unwrap();
             assert_eq!((spec.consumer.batch, spec.ring), (batch, ring), "{scale}");
             assert!(spec.phases[1].per_second > 5.0 * spec.consumer.capacity(), "{scale}");
         }
@@ -136,7 +153,7 @@ mod tests {
     fn an_overload_that_is_none_is_refused_in_one_line() {
         let slow = BackpressureArgs { max_rate: 100_000, ..args(1.0) };
         for (args, start) in [(args(0.0001), "1500 events/s: in 0.03 s"), (slow, "100000 events/s: in 300.00 s")] {
-            let line = plan(&args, content(EVENT_BYTES)).unwrap_err().to_string();
+            let line = plan(&args, content(EVENT_BYTES), &Rig::Memory(None)).unwrap_err().to_string();
             assert!(line.starts_with(start) && line.contains("; raise --scale") && !line.contains('\n'), "{line}");
         }
     }

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use anyhow::Result;
 use weir_appliance_console::load::{BurstArgs, Course};
+use weir_appliance_control::config::MemorySpec;
 use weir_appliance_control::message::{BenchReport, BenchRow, Better};
 use weir_appliance_control::problem::Problem;
 use weir_appliance_lab::load::{Consumer, Ledger, Overload, Phase};
 
+use super::course::Rig;
 use super::{content, count, course};
 
 /// Bytes of a message's frame: the base messages that bursts are made of.
 const MESSAGE_BYTES: u32 = 1024;
-/// Frames on the ring.
+/// Frames on a ring in memory.
 const RING: u32 = 4096;
 /// Most time after a burst that is not judged.
 const SETTLING: Duration = Duration::from_secs(10);
@@ -26,8 +28,9 @@ const BURST: &str = "burst";
 /// Offers, measures, and says how it went over time.
 pub(super) fn run(args: &BurstArgs) -> Result<(BenchReport, Course)> {
     let content = content(MESSAGE_BYTES);
-    let spec = plan(args)?;
-    let ledger = course::run(&spec, content)?;
+    let rig = course::rig(args.rig, Ok(()))?;
+    let spec = plan(args, &rig)?;
+    let ledger = course::run(&rig, &spec, content)?;
     let rate =
         |case: &str, rate: u64| BenchRow::of_runs(case, "events/s", Better::Higher, &[rate as f64 * args.scale.scale]);
     let mut rows = vec![rate("baseline asked for", args.baseline_rate), rate("burst asked for", args.burst_rate)];
@@ -38,7 +41,7 @@ pub(super) fn run(args: &BurstArgs) -> Result<(BenchReport, Course)> {
 }
 
 /// What is offered when.
-fn plan(args: &BurstArgs) -> Result<Overload, Problem> {
+fn plan(args: &BurstArgs, rig: &Rig) -> Result<Overload, Problem> {
     let BurstArgs { burst_duration_sec: burst, burst_interval_sec: interval, .. } = *args;
     let total = args.total_duration_hours * 3600;
     let refuse = |value: u64, cause: String, cure: &str| Err(Problem::new(value.to_string(), cause, cure));
@@ -69,7 +72,11 @@ fn plan(args: &BurstArgs) -> Result<Overload, Problem> {
             phase(BASELINE, baseline.saturating_sub(settling), args.baseline_rate),
         ]);
     }
-    Ok(Overload { phases, consumer: Consumer::default(), ring: RING, slices: course::SLICES })
+    let ring = match rig {
+        Rig::Wired => MemorySpec::default().rx_ring,
+        Rig::Memory(_) => RING,
+    };
+    Ok(Overload { phases, consumer: Consumer::default(), ring, slices: course::SLICES })
 }
 
 /// The burst after which latency came back the least: if it is within its bound, all others are.
@@ -96,7 +103,7 @@ fn worst(ledger: &Ledger) -> Vec<Option<BenchRow>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_appliance_console::load::Scale;
+    use weir_appliance_console::load::{RigWish, Scale};
 
     fn args(scale: f64) -> BurstArgs {
         BurstArgs {
@@ -105,6 +112,7 @@ mod tests {
             burst_duration_sec: 300,
             burst_interval_sec: 1800,
             total_duration_hours: 2,
+            rig: RigWish::Memory,
             svg: None,
             scale: Scale { scale, json: false },
         }
@@ -124,7 +132,7 @@ mod tests {
 
     #[test]
     fn bursts_lie_in_the_middle_of_their_intervals() {
-        let spec = plan(&args(1.0)).unwrap();
+        let spec = plan(&args(1.0), &Rig::Memory(None)).unwrap();
         assert_eq!(spec.duration(), Duration::from_secs(7200));
         let shape: Vec<_> = spec.phases.iter().map(|phase| (phase.name, phase.duration.as_secs())).collect();
         assert_eq!(shape[..4], [("baseline", 750), ("burst", 300), ("settling", 10), ("baseline", 1490)]);
@@ -139,7 +147,7 @@ mod tests {
             (BurstArgs { burst_interval_sec: 7201, ..args(1.0) }, "7201: 0 bursts fit into 7200 s"),
             (BurstArgs { burst_interval_sec: 10, burst_duration_sec: 1, ..args(1.0) }, "10: 720 bursts fit"),
         ] {
-            let line = plan(&args).unwrap_err().to_string();
+            let line = plan(&args, &Rig::Memory(None)).unwrap_err().to_string();
             assert!(line.starts_with(start) && line.contains("; write ") && !line.contains('\n'), "{line}");
         }
     }

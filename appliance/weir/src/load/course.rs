@@ -1,14 +1,16 @@
-//! What the load tools that shed have in common: a watched run over a ring in memory, its figures and its course.
+//! What the load tools that shed have in common: a watched run through the box or over a ring in memory, its figures and its course.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
-use weir_appliance_console::load::{COLUMNS, Course, Point, Progress, Reading};
+use anyhow::{Result, anyhow, bail};
+use weir_appliance_console::load::{COLUMNS, Course, Point, Progress, Reading, RigWish};
 use weir_appliance_control::message::{BenchReport, BenchRow, Better};
+use weir_appliance_control::problem::Problem;
 use weir_appliance_lab::load::{Ledger, Overload, PhaseBooks, Tally, overload};
 use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
 
-use super::{count, events_per_frame};
+use super::{count, crowded, events_per_frame};
+use crate::demo;
 
 /// How often the line of progress is renewed.
 const RENEW: Duration = Duration::from_millis(100);
@@ -25,8 +27,44 @@ const NEVER_US: f64 = 60e6;
 /// Parts of a run in its chart.
 pub(super) const SLICES: usize = COLUMNS;
 
-/// Runs what is specified, with a line of progress on a terminal.
-pub(super) fn run(spec: &Overload, content: Content) -> Result<Ledger> {
+/// What a run goes through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Rig {
+    /// The box itself, on veth pairs.
+    Wired,
+    /// A ring in memory, and why not the box where that was not wished.
+    Memory(Option<String>),
+}
+
+/// The rig that was wished, as far as `fits`: what stands in the way of the box with this plan, if anything does.
+pub(super) fn rig(wish: RigWish, fits: Result<(), Problem>) -> Result<Rig> {
+    let refused = match demo::missing() {
+        Some(missing) => Some(missing),
+        None => fits.as_ref().err().map(ToString::to_string),
+    };
+    match (wish, refused) {
+        (RigWish::Memory, _) => Ok(Rig::Memory(None)),
+        (_, None) => Ok(Rig::Wired),
+        (RigWish::Auto, why) => Ok(Rig::Memory(why)),
+        (RigWish::Wired, Some(why)) => bail!("--rig wired: {why}"),
+    }
+}
+
+/// Runs what is specified on `rig`, with a line of progress on a terminal.
+pub(super) fn run(rig: &Rig, spec: &Overload, content: Content) -> Result<Ledger> {
+    match rig {
+        Rig::Wired => crowded::run(spec, content, PRODUCERS),
+        Rig::Memory(why) => {
+            let mut ledger = in_memory(spec, content)?;
+            if let Some(why) = why {
+                ledger.rig += &format!(" (not the box: {why})");
+            }
+            Ok(ledger)
+        }
+    }
+}
+
+fn in_memory(spec: &Overload, content: Content) -> Result<Ledger> {
     let mut traffic = Traffic::new(&TrafficSpec { producers: PRODUCERS, ..TrafficSpec::pair(content) })?;
     let tally = Tally::default();
     let events = events_per_frame(content);

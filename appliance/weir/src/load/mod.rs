@@ -1,11 +1,11 @@
 //! `weir load`: the load tools on the wired lab, or in memory where the rights for it are missing. Each says which.
 //!
-//! `backpressure` and `burst` always run in memory: they need a consumer whose speed is given, and a ring whose owner
-//! sheds by itself.
+//! `backpressure` and `burst` need a consumer whose speed is given: on the wired lab a worker that is slow on purpose.
 
 mod backpressure;
 mod burst;
 mod course;
+mod crowded;
 mod wired;
 
 use std::io::Write;

@@ -16,7 +16,7 @@ use weir_appliance_lab::{Lab, LabError, LabSpec, load};
 use weir_ebpf_loader::generate::{Sink, SinkAction};
 
 /// Messages go to the first auditing worker, batches to the second.
-const CONFIG: &str = "\
+pub(super) const CONFIG: &str = "\
 interfaces: [{name: eth0}, {name: eth1}]
 features: {streaming: {enabled: false}, test1: {enabled: true}, test2: {enabled: true}}
 rules:
@@ -24,7 +24,7 @@ rules:
   - {name: batches, match: \"udp dport 48102\", action: deliver, to: [test2]}
 ";
 /// Time the last frames have to be taken.
-const DRAIN: Duration = Duration::from_secs(5);
+pub(super) const DRAIN: Duration = Duration::from_secs(5);
 /// How often the line of progress is renewed.
 const RENEW: Duration = Duration::from_millis(500);
 
@@ -52,12 +52,23 @@ pub(crate) struct Account {
     pub(crate) lost: u64,
     /// Messages that came twice or late.
     pub(crate) not_rising: u64,
+    /// What came of each source.
+    pub(crate) sources: Vec<(u32, SourceSeen)>,
     /// Latencies of the messages of the first worker in nanoseconds: 50, 90, 95, 99, 99.9 % and the longest.
     pub(crate) latency_ns: Vec<u64>,
     /// What the box counted meanwhile.
     pub(crate) counters: Counters,
     /// How long it took.
     pub(crate) seconds: f64,
+}
+
+/// What the workers saw of one source.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SourceSeen {
+    /// Different messages.
+    pub(crate) delivered: u64,
+    /// Messages that came twice or late.
+    pub(crate) doubled: u64,
 }
 
 /// Sends up to two streams, the first from the left end and the second from the right, for `duration`.
@@ -134,12 +145,13 @@ fn watch(appliance: &Appliance, offered: f64, duration: Duration, before: &Count
     Ok(())
 }
 
-fn sink(lab: &Lab, node: &str) -> Result<Sink> {
+/// A program at the other end of a link, without which the kernel drops what is sent there.
+pub(super) fn sink(lab: &Lab, node: &str) -> Result<Sink> {
     Ok(lab.node(node)?.run(|| Sink::attach("wire0", SinkAction::Pass))??)
 }
 
 /// The way from the left or the right end to the box.
-fn path(spec: &TrafficSpec, link: u8) -> weir_appliance_lab::packet::Path {
+pub(super) fn path(spec: &TrafficSpec, link: u8) -> weir_appliance_lab::packet::Path {
     let near = link + 1; // the ends of a link are numbered in the order of the lab's specification
     weir_appliance_lab::packet::Path {
         source_mac: [0x02, 0x57, 0x45, 0x49, link, near],
@@ -151,7 +163,7 @@ fn path(spec: &TrafficSpec, link: u8) -> weir_appliance_lab::packet::Path {
 }
 
 /// The account of both workers once it covers `taken` frames: they write it about every 100 ms.
-fn last_word(appliance: &Appliance, taken: u64) -> Result<Account> {
+pub(super) fn last_word(appliance: &Appliance, taken: u64) -> Result<Account> {
     let deadline = Instant::now() + DRAIN;
     loop {
         let account = audited(appliance)?;
@@ -172,6 +184,7 @@ fn audited(appliance: &Appliance) -> Result<Account> {
         received: 0,
         lost: 0,
         not_rising: 0,
+        sources: Vec::new(),
         latency_ns: Vec::new(),
         counters: Counters::default(),
         seconds: 0.0,
@@ -181,12 +194,15 @@ fn audited(appliance: &Appliance) -> Result<Account> {
         let mut seen = std::collections::BTreeSet::new();
         for row in appliance.records(feature, u32::MAX)?.iter().rev() {
             let number = |field: &str| row.get(field).and_then(serde_json::Value::as_u64).unwrap_or(0);
-            if !seen.insert(number("source")) {
+            if row.get("kind").and_then(serde_json::Value::as_str) != Some("audit") || !seen.insert(number("source")) {
                 continue;
             }
             account.received += number("messages");
             account.lost += number("missing");
             account.not_rising += number("not_rising");
+            let doubled = number("not_rising");
+            let source = SourceSeen { delivered: number("messages").saturating_sub(doubled), doubled };
+            account.sources.extend(u32::try_from(number("source")).ok().map(|agent| (agent, source)));
             if name == "test1" && account.latency_ns.is_empty() {
                 let list = row.get("latency_ns").and_then(serde_json::Value::as_array);
                 account.latency_ns =
