@@ -31,6 +31,7 @@ pub mod net;
 pub mod probe;
 pub mod sandbox;
 pub mod shared;
+pub mod sockets;
 pub mod umem;
 pub mod uring;
 pub mod wait;

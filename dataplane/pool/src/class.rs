@@ -61,6 +61,27 @@ pub struct Lent<'a> {
     pub on_the_way: &'a mut OnTheWay,
 }
 
+/// Where a ring's frames go when every taker has passed them.
+pub trait Home {
+    /// Takes back the frame of a descriptor; false when it cannot be had yet, and then it stays on its ring.
+    fn take_back(&mut self, descriptor: Descriptor) -> bool;
+
+    /// What was taken back is let go of, before its ring moves on.
+    fn publish(&mut self) {}
+}
+
+impl Home for Lent<'_> {
+    #[inline]
+    fn take_back(&mut self, descriptor: Descriptor) -> bool {
+        // By the frame budget the fill ring has room; if it had none, the frame would be tried again.
+        !self.on_the_way.released(descriptor.address) || self.fill.push(descriptor.address).is_ok()
+    }
+
+    fn publish(&mut self) {
+        self.fill.publish();
+    }
+}
+
 /// One class's ring on one queue.
 pub struct ClassRing {
     class: u8,
@@ -93,11 +114,11 @@ impl ClassRing {
     ///
     /// # Errors
     /// Gives the taker's name back when the class already has [`MAX_TAKERS`].
-    pub fn join(&mut self, joining: Joining, lent: &mut Lent<'_>) -> Result<u64, TakerId> {
+    pub fn join(&mut self, joining: Joining, home: &mut impl Home) -> Result<u64, TakerId> {
         let Joining { id, cursors, slot, taken } = joining;
         let start = self.rx.producer();
         if self.takers.is_empty() {
-            self.abandon_to(start, lent);
+            self.abandon_to(start, home);
         }
         cursors.start_at(slot, start);
         let taker = ClassTaker { id, cursors, slot, accepted: start, taken };
@@ -120,7 +141,7 @@ impl ClassRing {
 
     /// Gives back what every taker has passed. A cursor outside [consumer, producer], or behind an accepted one, is an
     /// attack or a broken worker: its owner is removed here and reported, and the others do not notice.
-    pub fn recycle(&mut self, lent: &mut Lent<'_>) -> Option<Hostile> {
+    pub fn recycle(&mut self, home: &mut impl Home) -> Option<Hostile> {
         // All cursors first, then the producer: the other order calls a taker hostile that finished a frame in between.
         let claims: Fixed<Allegation, MAX_TAKERS> =
             self.takers.iter().map(|taker| taker.cursors.load(taker.slot)).collect();
@@ -152,7 +173,7 @@ impl ClassRing {
             }
             (None, None) => self.rx.consumer(),
         };
-        self.give_back_to(target, lent);
+        self.give_back_to(target, home);
         self.write_gauges(producer);
         hostile
     }
@@ -188,27 +209,27 @@ impl ClassRing {
         self.figures.mirrored > before
     }
 
-    fn abandon_to(&mut self, target: u64, lent: &mut Lent<'_>) {
+    fn abandon_to(&mut self, target: u64, home: &mut impl Home) {
         let target = self.sent.map_or(target, |sent| sent.min(target));
         self.figures.abandoned += frames(&self.rx, self.pieces, self.rx.consumer(), target);
-        self.give_back_to(target, lent);
+        self.give_back_to(target, home);
     }
 
-    /// Lends [consumer, target) to the kernel again. The fill ring's producer moves before the ring's consumer does, so a
-    /// frame is never in neither place.
-    fn give_back_to(&mut self, target: u64, lent: &mut Lent<'_>) {
+    /// Gives [consumer, target) back, to the kernel above all. The fill ring's producer moves before the ring's consumer
+    /// does, so a frame is never in neither place.
+    fn give_back_to(&mut self, target: u64, home: &mut impl Home) {
         let consumer = self.rx.consumer();
         if target == consumer {
             return;
         }
         let mut next = consumer;
         for descriptor in self.rx.until(target) {
-            if lent.on_the_way.released(descriptor.address) && lent.fill.push(descriptor.address).is_err() {
-                break; // Impossible by the frame budget; the frame stays on its ring and is tried again.
+            if !home.take_back(descriptor) {
+                break;
             }
             next += 1;
         }
-        lent.fill.publish();
+        home.publish();
         self.figures.recycled += next - consumer;
         self.rx.release(next);
     }

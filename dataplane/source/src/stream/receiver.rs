@@ -1,0 +1,652 @@
+//! The receiver: connections in, frames on lanes, acknowledgements out. One thread, which never waits for anything but news.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_dataplane_io::IoError;
+use weir_dataplane_io::sockets::{BufferArea, Happened, Listening, Pieces, StreamRing, hang_up, keep_alive};
+use weir_dataplane_io::umem::Umem;
+use weir_dataplane_io::wait::Epoll;
+use weir_dataplane_ring::{Descriptor, Memory, RingError};
+use weir_ebpf_abi::meta::FrameMeta;
+use weir_ebpf_abi::stream::{
+    STREAM_HEADER, STREAM_PREFIX, StreamError, StreamHeader, StreamHello, StreamSays, StreamWord,
+};
+use zerocopy::IntoBytes;
+
+use super::buffers::Buffers;
+use super::connection::{Connection, Piece};
+use super::counts::StreamCounts;
+use super::lane::{Held, StreamLane};
+use super::sources::Sources;
+use super::{BUFFER_BYTES, Fate, Steering, StreamLimits};
+
+/// Errors of a receive that goes on later (asm-generic/errno.h, the same on x86-64 and aarch64).
+const ENOBUFS: i32 = 105;
+const ECANCELED: i32 = 125;
+/// Silence after which a connection is probed for a dead other side.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+/// How often begun messages are looked at for their age, in nanoseconds.
+const LOOK_EVERY_NS: u64 = 500_000_000;
+/// Bits of a connection's name that are its place.
+const PLACE_BITS: u32 = 24;
+
+/// What a receiver is made of.
+pub struct StreamSetup {
+    /// The frames' memory.
+    pub umem: Arc<Umem>,
+    /// Address of the buffers in it: first those that are lent, then the spare ones, [`BUFFER_BYTES`] each.
+    pub start: u64,
+    /// Buffers that the kernel fills, a power of two.
+    pub lent: u16,
+    /// Buffers in which messages are put together.
+    pub spare: u16,
+    /// Where to listen.
+    pub listeners: Vec<Listening>,
+    /// Memory and size of each lane.
+    pub lanes: Vec<(Arc<dyn Memory>, u32)>,
+    /// What may be held.
+    pub limits: StreamLimits,
+    /// The last durable sequence of each source that is on record.
+    pub known: BTreeMap<u32, u64>,
+}
+
+/// What a turn did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turn {
+    /// Lanes on which takers find something new: bit i is lane i.
+    pub published: u64,
+    /// The watched epoll instance has something.
+    pub woken: bool,
+}
+
+/// Whether a connection's bytes could be worked on.
+#[derive(PartialEq, Eq)]
+enum Step {
+    Through,
+    Waits,
+}
+
+/// Where a whole message lies.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In the buffer it came in, header first.
+    There { buffer: u16, address: u64 },
+    /// In the connection's carry.
+    Carried,
+}
+
+/// The receiver.
+pub struct Receiver {
+    ring: StreamRing, // first: the kernel lets go of sockets and buffers before they go
+    umem: Arc<Umem>,
+    listeners: Vec<Listening>,
+    lanes: Vec<StreamLane>,
+    buffers: Buffers,
+    /// Buffers that the kernel has.
+    lent: u32,
+    connections: Vec<Option<Connection>>,
+    free: Vec<usize>,
+    named: u64,
+    sources: Sources,
+    limits: StreamLimits,
+    counts: StreamCounts,
+    carried: usize,
+    /// Connections whose receive is to be asked for again.
+    idle: Vec<usize>,
+    waiting: Vec<usize>,
+    /// Frames came back since those that wait were tried.
+    returned: bool,
+    /// Sources whose senders are to be told something.
+    news: Vec<usize>,
+    looked_ns: u64,
+}
+
+impl Receiver {
+    /// Listens. The thread that calls this must be the one that turns.
+    ///
+    /// # Errors
+    /// The kernel refuses, or the memory is not what the setup says.
+    pub fn new(setup: StreamSetup) -> Result<Self, StreamSetupError> {
+        let StreamSetup { umem, start, lent, spare, listeners, lanes, limits, known } = setup;
+        let area = BufferArea { start, count: lent, size: BUFFER_BYTES };
+        let mut ring = StreamRing::new(Arc::clone(&umem), area)?;
+        for (number, listener) in listeners.iter().enumerate() {
+            ring.accept(listener, number)?;
+        }
+        let lanes = lanes.into_iter().map(|(memory, size)| StreamLane::new(memory, size));
+        Ok(Self {
+            ring,
+            umem,
+            listeners,
+            lanes: lanes.collect::<Result<_, _>>()?,
+            buffers: Buffers::new(lent, spare, BUFFER_BYTES),
+            lent: 0,
+            connections: Vec::new(),
+            free: Vec::new(),
+            named: 0,
+            sources: Sources::new(limits.sources, &known),
+            limits,
+            counts: StreamCounts::default(),
+            carried: 0,
+            idle: Vec::new(),
+            waiting: Vec::new(),
+            returned: false,
+            news: Vec::new(),
+            looked_ns: 0,
+        })
+    }
+
+    /// Comes back from a turn when `epoll` has something.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn watch(&mut self, epoll: &Epoll) -> Result<(), IoError> {
+        self.ring.watch(epoll)
+    }
+
+    /// How bytes come.
+    #[must_use]
+    pub fn pieces(&self) -> Pieces {
+        self.ring.pieces()
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn listeners(&self) -> &[Listening] {
+        &self.listeners
+    }
+
+    /// What it has seen.
+    #[must_use]
+    pub fn counts(&self) -> StreamCounts {
+        let held = self.lanes.iter().map(StreamLane::held).sum::<usize>() as u64;
+        StreamCounts { held, ..self.counts.clone() }
+    }
+
+    /// Whether frames are on lanes: somebody will finish them, so the next turn should come soon.
+    #[must_use]
+    pub fn is_holding(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.held() > 0)
+    }
+
+    /// Every taker of `lane` has passed its oldest frame.
+    #[inline]
+    pub fn finished(&mut self, lane: usize) {
+        let Some(Held { source, sequence, buffer }) = self.lanes.get_mut(lane).and_then(StreamLane::finished) else {
+            return;
+        };
+        self.buffers.let_go(buffer);
+        self.returned = true;
+        self.finish(source, sequence);
+    }
+
+    fn finish(&mut self, place: usize, sequence: u64) {
+        if self.sources.get_mut(place).is_some_and(|source| source.finish(sequence)) {
+            self.tell(place);
+        }
+    }
+
+    fn tell(&mut self, place: usize) {
+        if let Some(source) = self.sources.get_mut(place)
+            && !std::mem::replace(&mut source.news, true)
+        {
+            self.news.push(place);
+        }
+    }
+
+    /// Works on what has happened, and waits at most `timeout` for the first of it. `now_ns` is CLOCK_MONOTONIC.
+    ///
+    /// # Errors
+    /// The kernel refuses; no connection can go on then.
+    pub fn turn(&mut self, timeout: Duration, now_ns: u64, steering: &mut dyn Steering) -> Result<Turn, IoError> {
+        if std::mem::take(&mut self.returned) {
+            for place in std::mem::take(&mut self.waiting) {
+                self.work(place, steering);
+            }
+        }
+        self.say_news();
+        while let Some(buffer) = self.buffers.lend() {
+            self.ring.lend(buffer);
+            self.lent += 1;
+        }
+        if self.lent > 0 {
+            for place in std::mem::take(&mut self.idle) {
+                self.receive(place)?;
+            }
+        }
+        let mut turn = Turn::default();
+        let mut happened = self.ring.wait(timeout)?;
+        for event in happened.drain(..) {
+            match event {
+                Happened::Connected { socket, .. } => self.connected(socket, now_ns)?,
+                Happened::ListenerStopped { listener, .. } => {
+                    self.counts.failed += 1;
+                    if let Some(there) = self.listeners.get(listener) {
+                        self.ring.accept(there, listener)?;
+                    }
+                }
+                Happened::Arrived { connection, buffer, address, length, emptied, more } => {
+                    self.arrived(connection, Piece { buffer, address, length }, emptied, more, now_ns, steering);
+                }
+                Happened::Ended { connection, error } => self.ended(connection, error.as_ref()),
+                Happened::Woken => turn.woken = true,
+            }
+        }
+        self.ring.done(happened);
+        if now_ns.saturating_sub(self.looked_ns) > LOOK_EVERY_NS {
+            self.looked_ns = now_ns;
+            self.end_stalled(now_ns);
+        }
+        for (lane, bit) in self.lanes.iter_mut().zip(0..u64::BITS) {
+            turn.published |= u64::from(lane.publish()) << bit;
+        }
+        self.say_news();
+        Ok(turn)
+    }
+
+    fn place_of(&self, name: u64) -> Option<usize> {
+        let place = (name & ((1 << PLACE_BITS) - 1)) as usize;
+        let there = self.connections.get(place)?.as_ref()?;
+        (there.name == name).then_some(place)
+    }
+
+    fn connected(&mut self, socket: OwnedFd, now_ns: u64) -> Result<(), IoError> {
+        let open = self.connections.len() - self.free.len();
+        if open >= self.limits.connections {
+            self.counts.refuse(StreamError::TooMany);
+            // One word into an empty socket goes out whole, or not at all.
+            let _ = Connection::new(socket, 0, now_ns).say(&StreamWord::refused(StreamError::TooMany, 0));
+            return Ok(());
+        }
+        keep_alive(&socket, PROBE_AFTER);
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.connections.push(None);
+            self.connections.len() - 1
+        });
+        self.named += 1;
+        let name = place as u64 | (self.named << PLACE_BITS) & ((1 << 56) - 1);
+        self.connections[place] = Some(Connection::new(socket, name, now_ns));
+        self.counts.connected += 1;
+        self.counts.connections += 1;
+        self.receive(place)
+    }
+
+    /// Asks for a connection's bytes, unless somebody has already or nobody wants them.
+    fn receive(&mut self, place: usize) -> Result<(), IoError> {
+        let Some(connection) = self.connections.get_mut(place).and_then(Option::as_mut) else { return Ok(()) };
+        if connection.receiving || connection.waiting || connection.closed || connection.ending {
+            return Ok(());
+        }
+        connection.receiving = true;
+        self.ring.receive(connection.socket.as_fd(), connection.name)
+    }
+
+    fn arrived(
+        &mut self,
+        name: u64,
+        piece: Piece,
+        emptied: bool,
+        more: bool,
+        now_ns: u64,
+        steering: &mut dyn Steering,
+    ) {
+        self.buffers.hold(piece.buffer);
+        if emptied {
+            self.lent = self.lent.saturating_sub(1);
+            self.buffers.emptied(piece.buffer);
+        }
+        let place = self.place_of(name);
+        let connection = place.and_then(|place| self.connections.get_mut(place)?.as_mut());
+        let (Some(place), Some(connection)) = (place, connection) else {
+            self.buffers.let_go(piece.buffer);
+            return;
+        };
+        connection.heard_ns = now_ns;
+        if !more {
+            connection.receiving = false;
+        }
+        if connection.ending {
+            self.buffers.let_go(piece.buffer);
+            if !more {
+                self.forget(place);
+            }
+            return;
+        }
+        connection.pieces.push_back(piece);
+        if !connection.waiting {
+            self.work(place, steering);
+        }
+        if !more {
+            self.idle.push(place);
+        }
+    }
+
+    /// Works on what a connection has sent, as far as that goes now.
+    fn work(&mut self, place: usize, steering: &mut dyn Steering) {
+        let Some(mut connection) = self.connections.get_mut(place).and_then(Option::take) else { return };
+        let done = if connection.ending { Ok(Step::Through) } else { self.pieces_of(&mut connection, place, steering) };
+        match done {
+            Ok(Step::Through) => {
+                connection.waiting = false;
+                if connection.closed {
+                    self.end(&mut connection, place);
+                } else if connection.stopping || !connection.receiving {
+                    self.idle.push(place);
+                }
+            }
+            Ok(Step::Waits) => {
+                self.counts.waits += u64::from(!connection.waiting);
+                connection.waiting = true;
+                self.waiting.push(place);
+                if connection.receiving && !std::mem::replace(&mut connection.stopping, true) {
+                    // A request that is refused leaves the receive as it is, and what comes waits in its pieces.
+                    connection.stopping = self.ring.stop(connection.name).is_ok();
+                }
+            }
+            Err(reason) => self.refuse(&mut connection, place, reason),
+        }
+        let gone = connection.ending && !connection.receiving;
+        self.connections[place] = Some(connection);
+        if gone {
+            self.forget(place);
+        }
+    }
+
+    fn pieces_of(
+        &mut self,
+        connection: &mut Connection,
+        place: usize,
+        steering: &mut dyn Steering,
+    ) -> Result<Step, StreamError> {
+        // A message that is whole and waits for a lane.
+        if connection.source.is_some() && Some(connection.carry.len()) == stride(&connection.carry)? {
+            if self.take(connection, Place::Carried, steering)? == Step::Waits {
+                return Ok(Step::Waits);
+            }
+            self.drop_carry(connection);
+        }
+        while let Some(piece) = connection.pieces.front().copied() {
+            let (used, step) = self.piece(connection, place, piece, steering)?;
+            if let Some(front) = connection.pieces.front_mut() {
+                front.address += u64::from(used);
+                front.length -= used;
+            }
+            if used == piece.length {
+                connection.pieces.pop_front();
+                self.buffers.let_go(piece.buffer);
+            }
+            if step == Step::Waits {
+                return Ok(Step::Waits);
+            }
+        }
+        Ok(Step::Through)
+    }
+
+    /// Works on a piece; gives how many of its bytes are done with.
+    fn piece(
+        &mut self,
+        connection: &mut Connection,
+        place: usize,
+        piece: Piece,
+        steering: &mut dyn Steering,
+    ) -> Result<(u32, Step), StreamError> {
+        let mut used = 0;
+        while used < piece.length {
+            let (address, left) = (piece.address + u64::from(used), piece.length - used);
+            if connection.source.is_none() {
+                used += self.carry_on(connection, address, left, StreamHello::SIZE);
+                if connection.carry.len() == StreamHello::SIZE {
+                    self.hello(connection, place)?;
+                    self.drop_carry(connection);
+                }
+                continue;
+            }
+            if !connection.carry.is_empty() {
+                let want = stride(&connection.carry)?.unwrap_or(STREAM_HEADER);
+                if self.carried + want > self.limits.carried {
+                    return Ok((used, Step::Waits));
+                }
+                used += self.carry_on(connection, address, left, want);
+                if Some(connection.carry.len()) == stride(&connection.carry)? {
+                    if self.take(connection, Place::Carried, steering)? == Step::Waits {
+                        return Ok((used, Step::Waits));
+                    }
+                    self.drop_carry(connection);
+                }
+                continue;
+            }
+            let there = self.umem.bytes(address, left).unwrap_or_default();
+            match stride(there)? {
+                Some(stride) if stride <= there.len() => {
+                    if self.take(connection, Place::There { buffer: piece.buffer, address }, steering)? == Step::Waits {
+                        return Ok((used, Step::Waits));
+                    }
+                    used += stride as u32; // not more than `left`
+                }
+                _ => used += self.carry_on(connection, address, left, left as usize),
+            }
+        }
+        Ok((used, Step::Through))
+    }
+
+    /// Moves bytes at `address` into the connection's carry until that has `want`; gives how many of the `left` it took.
+    fn carry_on(&mut self, connection: &mut Connection, address: u64, left: u32, want: usize) -> u32 {
+        let take = (want.saturating_sub(connection.carry.len()) as u32).min(left);
+        connection.carry.extend_from_slice(self.umem.bytes(address, take).unwrap_or_default());
+        self.carried += take as usize;
+        take
+    }
+
+    fn drop_carry(&mut self, connection: &mut Connection) {
+        self.carried = self.carried.saturating_sub(connection.carry.len());
+        // Memory for one message is not kept by ten thousand connections.
+        connection.carry = Vec::new();
+    }
+
+    fn hello(&mut self, connection: &mut Connection, place: usize) -> Result<(), StreamError> {
+        let hello = StreamHello::parse(&connection.carry)?;
+        let (number, next) = (hello.source.get(), hello.next.get());
+        let at = self.sources.open(number, next).ok_or(StreamError::TooMany)?;
+        let Some(source) = self.sources.get_mut(at) else { return Err(StreamError::TooMany) };
+        let before = source.connection.replace(place);
+        connection.source = Some(at);
+        let word = StreamWord::new(StreamSays::Welcome, source.next, source.base() + self.limits.credit);
+        if !connection.say(&word) {
+            self.tell(at);
+        }
+        if let Some(before) = before
+            && let Some(mut old) = self.connections.get_mut(before).and_then(Option::take)
+        {
+            old.source = None; // the source is the new one's
+            self.refuse(&mut old, before, StreamError::Superseded);
+            let gone = !old.receiving;
+            self.connections[before] = Some(old);
+            if gone {
+                self.forget(before);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a whole message, unless a lane or a buffer has to be waited for.
+    fn take(
+        &mut self,
+        connection: &Connection,
+        place: Place,
+        steering: &mut dyn Steering,
+    ) -> Result<Step, StreamError> {
+        let Self { umem, lanes, buffers, sources, counts, limits, .. } = self;
+        let Some(at) = connection.source else { return Err(StreamError::NoHello) };
+        let Some(source) = sources.get_mut(at) else { return Err(StreamError::NoHello) };
+        let bytes = match place {
+            Place::There { address, .. } => umem.bytes(address, STREAM_HEADER as u32).unwrap_or_default(),
+            Place::Carried => &connection.carry,
+        };
+        let header = *StreamHeader::parse(bytes)?;
+        let (length, stride) = (header.length.get(), header.stride());
+        let sequence = header.prefix.sequence.get();
+        if header.prefix.source.get() != source.number {
+            return Err(StreamError::Source);
+        }
+        if sequence < source.next {
+            counts.duplicates += 1;
+            self.tell(at);
+            return Ok(Step::Through);
+        }
+        if sequence > source.next {
+            return Err(StreamError::Gap);
+        }
+        if sequence >= source.base() + limits.credit {
+            return Err(StreamError::Credit);
+        }
+        let message = match place {
+            Place::There { address, .. } => umem.bytes(address + STREAM_HEADER as u64, length).unwrap_or_default(),
+            Place::Carried => connection.carry.get(STREAM_HEADER..STREAM_HEADER + length as usize).unwrap_or_default(),
+        };
+        match steering.fate(&connection.ends, header.form.get(), message) {
+            Fate::Malformed => return Err(StreamError::BadMessage),
+            Fate::Deliver { lane, meta } => {
+                let Some(lane) = lanes.get_mut(lane) else { return Err(StreamError::BadMessage) };
+                if !lane.has_room() {
+                    return Ok(Step::Waits);
+                }
+                let (buffer, address) = match place {
+                    Place::There { buffer, address } => {
+                        buffers.hold(buffer);
+                        (buffer, address)
+                    }
+                    Place::Carried => {
+                        let Some((buffer, offset)) = buffers.assemble(stride as u32) else { return Ok(Step::Waits) };
+                        let address = self.ring.address(buffer) + u64::from(offset);
+                        umem.write(address, &connection.carry);
+                        counts.copied += stride as u64;
+                        (buffer, address)
+                    }
+                };
+                umem.write(address, meta.as_bytes());
+                let frame = address + FrameMeta::SIZE as u64;
+                let descriptor = Descriptor { address: frame, length: STREAM_PREFIX as u32 + length, options: 0 };
+                lane.put(descriptor, Held { source: at, sequence, buffer });
+                source.came();
+                counts.delivered += 1;
+            }
+            fate => {
+                let count = if fate == Fate::Drop { &mut counts.dropped } else { &mut counts.untaken };
+                *count += 1;
+                source.came();
+                self.finish(at, sequence);
+            }
+        }
+        self.counts.messages += 1;
+        self.counts.bytes += u64::from(length);
+        Ok(Step::Through)
+    }
+
+    fn ended(&mut self, name: u64, error: Option<&std::io::Error>) {
+        let Some(place) = self.place_of(name) else { return };
+        let Some(mut connection) = self.connections.get_mut(place).and_then(Option::take) else { return };
+        (connection.receiving, connection.stopping) = (false, false);
+        match error.map(std::io::Error::raw_os_error) {
+            // No buffer was there, or it was stopped here: it goes on when there is room again.
+            Some(Some(ENOBUFS | ECANCELED)) if !connection.ending => self.idle.push(place),
+            _ if connection.ending => {}
+            None if connection.waiting => connection.closed = true,
+            closed => {
+                self.counts.failed += u64::from(closed.is_some() || !connection.carry.is_empty());
+                self.end(&mut connection, place);
+            }
+        }
+        let gone = connection.ending;
+        self.connections[place] = Some(connection);
+        if gone {
+            self.forget(place);
+        }
+    }
+
+    fn refuse(&mut self, connection: &mut Connection, place: usize, reason: StreamError) {
+        self.counts.refuse(reason);
+        let base = connection.source.and_then(|at| self.sources.get_mut(at)).map_or(0, |source| source.base());
+        connection.say(&StreamWord::refused(reason, base));
+        self.end(connection, place);
+    }
+
+    /// Ends a connection; what it held is free, and its place when the kernel has let go of it.
+    fn end(&mut self, connection: &mut Connection, place: usize) {
+        for piece in connection.pieces.drain(..) {
+            self.buffers.let_go(piece.buffer);
+        }
+        self.drop_carry(connection);
+        if let Some(source) = connection.source.and_then(|at| self.sources.get_mut(at))
+            && source.connection == Some(place)
+        {
+            source.connection = None;
+        }
+        connection.ending = true;
+        hang_up(&connection.socket);
+    }
+
+    /// Its place is free: the kernel has let go of it.
+    fn forget(&mut self, place: usize) {
+        if self.connections.get_mut(place).and_then(Option::take).is_some() {
+            self.free.push(place);
+            self.counts.connections = self.counts.connections.saturating_sub(1);
+        }
+    }
+
+    /// Tells senders what is finished and what they may send.
+    fn say_news(&mut self) {
+        let credit = self.limits.credit;
+        let mut news = std::mem::take(&mut self.news);
+        news.retain(|at| {
+            let Some(source) = self.sources.get_mut(*at) else { return false };
+            let word = StreamWord::new(StreamSays::Progress, source.base(), source.base() + credit);
+            let there = source.connection.and_then(|place| self.connections.get_mut(place)?.as_mut());
+            let unsaid = there.is_some_and(|connection| !connection.say(&word));
+            source.news = unsaid;
+            unsaid
+        });
+        self.news.append(&mut news);
+    }
+
+    /// Ends connections that began something and did not go on.
+    fn end_stalled(&mut self, now_ns: u64) {
+        let limit = self.limits.stall.as_nanos() as u64; // a configured time, hours at most
+        for place in 0..self.connections.len() {
+            let Some(connection) = self.connections[place].as_ref() else { continue };
+            let begun = connection.source.is_none() || !connection.carry.is_empty();
+            let silent = now_ns.saturating_sub(connection.heard_ns) > limit;
+            if !begun || !silent || connection.waiting || connection.ending {
+                continue;
+            }
+            let Some(mut connection) = self.connections[place].take() else { continue };
+            self.refuse(&mut connection, place, StreamError::Stalled);
+            let gone = !connection.receiving;
+            self.connections[place] = Some(connection);
+            if gone {
+                self.forget(place);
+            }
+        }
+    }
+}
+
+/// Bytes from the header at the start of `bytes` to the next one; `None` while the header is not whole.
+fn stride(bytes: &[u8]) -> Result<Option<usize>, StreamError> {
+    if bytes.len() < STREAM_HEADER {
+        return Ok(None);
+    }
+    StreamHeader::parse(bytes).map(|header| Some(header.stride()))
+}
+
+/// Why a receiver cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamSetupError {
+    /// The kernel refuses.
+    #[error(transparent)]
+    Kernel(#[from] IoError),
+    /// A lane does not fit its memory.
+    #[error("a stream lane does not fit its memory: {0}; report it")]
+    Lane(#[from] RingError),
+}
