@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use weir_appliance_console::answer::{Exit, Failure, Outcome};
 use weir_appliance_console::log::{self as shown, CatArgs, LogCommand};
 use weir_appliance_control::message::{LogRecord, LogSegment, LogSource, LogVerdict};
-use weir_dataplane_log::{Audit, LogReader, Record};
+use weir_dataplane_log::{Audit, LogReader, Record, Sender};
 use weir_dataplane_source::capture::{Frame, LinkType, Writer};
 
 use crate::failure;
@@ -109,7 +109,8 @@ fn verdict(folder: &Path) -> Result<LogVerdict> {
             }
         }
     }
-    let sources = audit.tallies().map(|((class, source), tally)| LogSource {
+    let sources = audit.tallies().map(|(Sender { stream, class, source }, tally)| LogSource {
+        stream,
         class,
         source,
         records: tally.records,

@@ -21,7 +21,7 @@ use rustix::net::xdp::{
     XdpUmemReg, XdpUmemRegFlags,
 };
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
-use weir_dataplane_ring::{CompletionRing, FillRing, Memory, RingOffsets, RxOwner, RxReader, TxRing};
+use weir_dataplane_ring::{CompletionRing, FillRing, LaneRing, Memory, RingOffsets, RxOwner, RxReader, TxRing};
 
 use crate::error::{IoError, Result};
 use crate::mapping::Mapping;
@@ -330,6 +330,16 @@ pub fn map_rx_reader(socket: BorrowedFd<'_>, size: u32) -> Result<ReaderMap> {
     let offsets = ring_offsets(raw.rx)?;
     let mapping = Arc::new(Mapping::map_shared(socket, offsets.length(size), XDP_PGOFF_RX_RING, false)?);
     let reader = RxReader::new(Arc::clone(&mapping) as Arc<dyn Memory>, offsets, size)?;
+    Ok(ReaderMap { reader, mapping })
+}
+
+/// Maps a lane of `size` descriptors, which its maker passed as `file`, read-only, as [`map_rx_reader`] does a socket's ring.
+///
+/// # Errors
+/// When the file is shorter than a lane of this size, or could still be shortened.
+pub fn map_lane_reader(file: BorrowedFd<'_>, size: u32) -> Result<ReaderMap> {
+    let mapping = Arc::new(crate::shared::open(file, LaneRing::length(size), false)?);
+    let reader = RxReader::new(Arc::clone(&mapping) as Arc<dyn Memory>, LaneRing::OFFSETS, size)?;
     Ok(ReaderMap { reader, mapping })
 }
 

@@ -22,11 +22,22 @@ pub struct Tally {
     pub stale: u64,
 }
 
-/// Counts by (class, source).
+/// Whose count it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sender {
+    /// Its records came over a stream: the count is the stream's, of which other classes have other parts.
+    pub stream: bool,
+    /// Class of the records.
+    pub class: u8,
+    /// The source.
+    pub source: u32,
+}
+
+/// Counts by source.
 #[derive(Clone, Debug)]
 pub struct Audit {
     most: usize,
-    sources: BTreeMap<(u8, u32), Source>,
+    sources: BTreeMap<Sender, Source>,
     untracked: u64,
 }
 
@@ -49,19 +60,20 @@ impl Audit {
 
     /// Looks at the next record's stamp.
     pub fn see(&mut self, stamp: &Stamp) {
-        let key = (stamp.class, stamp.source);
+        let key = Sender { stream: stamp.stream, class: stamp.class, source: stamp.source };
+        let sequence = stamp.sequence as u32; // a window of some numbers is looked at: the lower half tells them apart
         if let Some(source) = self.sources.get_mut(&key) {
-            source.see(stamp.sequence);
+            source.see(sequence);
         } else if self.sources.len() < self.most {
             let tally = Tally { records: 1, ..Tally::default() };
-            self.sources.insert(key, Source { tally, highest: stamp.sequence, span: 0, seen: 1 });
+            self.sources.insert(key, Source { tally, highest: sequence, span: 0, seen: 1 });
         } else {
             self.untracked += 1;
         }
     }
 
-    /// What was counted, by class and source.
-    pub fn tallies(&self) -> impl Iterator<Item = ((u8, u32), Tally)> {
+    /// What was counted, by source.
+    pub fn tallies(&self) -> impl Iterator<Item = (Sender, Tally)> {
         self.sources.iter().map(|(key, source)| (*key, source.tally))
     }
 

@@ -72,21 +72,24 @@ pub struct RecordHeader {
     pub length: U32,
     /// Class whose ring the frame came from.
     pub class: u8,
-    /// Zero.
+    /// [`FROM_STREAM`], or zero.
     pub flags: u8,
     /// Zero.
     pub reserved: U16,
     /// Who sent it.
     pub source: U32,
-    /// The source's own count.
+    /// The source's own count, its lower half.
     pub sequence: U32,
     /// When it came, CLOCK_REALTIME in nanoseconds.
     pub time_ns: U64,
     /// CRC32C of the 24 bytes before this, the 4 behind it, and the frame.
     pub checksum: U32,
-    /// Zero.
-    pub reserved_too: U32,
+    /// The upper half of the source's own count.
+    pub sequence_high: U32,
 }
+
+/// [`RecordHeader::flags`] of a record that came over a stream.
+pub const FROM_STREAM: u8 = 1;
 
 const _: () = assert!(size_of::<SegmentHeader>() == 48);
 const _: () = assert!(size_of::<GroupHeader>() == GROUP_HEADER);
@@ -184,13 +187,13 @@ impl RecordHeader {
         let mut header = Self {
             length: (length as u32).into(), // a group is at most 1 GiB
             class: stamp.class,
-            flags: 0,
+            flags: if stamp.stream { FROM_STREAM } else { 0 },
             reserved: 0.into(),
             source: stamp.source.into(),
-            sequence: stamp.sequence.into(),
+            sequence: (stamp.sequence as u32).into(), // the lower half
             time_ns: stamp.time_ns.into(),
             checksum: 0.into(),
-            reserved_too: 0.into(),
+            sequence_high: ((stamp.sequence >> 32) as u32).into(),
         };
         header.checksum = header.checksum_with(frame).into();
         header
@@ -205,9 +208,9 @@ impl RecordHeader {
     /// What the log keeps beside the frame.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
-        let (class, source, sequence, time_ns) =
-            (self.class, self.source.get(), self.sequence.get(), self.time_ns.get());
-        Stamp { class, source, sequence, time_ns }
+        let (class, source, time_ns) = (self.class, self.source.get(), self.time_ns.get());
+        let sequence = u64::from(self.sequence.get()) | u64::from(self.sequence_high.get()) << 32;
+        Stamp { class, source, sequence, time_ns, stream: self.flags & FROM_STREAM != 0 }
     }
 
     /// The record at the start of `bytes`: its header, its frame, and what follows its padding.

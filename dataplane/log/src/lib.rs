@@ -24,7 +24,7 @@ pub mod writer;
 
 use std::path::{Path, PathBuf};
 
-pub use audit::{Audit, Tally};
+pub use audit::{Audit, Sender, Tally};
 pub use error::{LogError, Result};
 pub use reader::{LogReader, Record};
 pub use recovery::{Cut, Recovery};

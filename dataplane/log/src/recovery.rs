@@ -1,9 +1,10 @@
 //! Opening a log for writing: one writer at a time, a torn tail cut off, numbering continued.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use weir_dataplane_io::disk::{self, Access};
@@ -11,6 +12,7 @@ use weir_dataplane_io::uring::Way;
 
 use crate::error::{LogError, Result, refused};
 use crate::format::BLOCK;
+use crate::reader::LogReader;
 use crate::segment::{self, Found, Segment};
 use crate::spec::LogSpec;
 
@@ -27,6 +29,8 @@ pub struct Recovery {
     pub way: Way,
     /// How they reach the disk.
     pub access: Access,
+    /// The last sequence of each stream's source, if it was to be found.
+    pub streams: BTreeMap<u32, u64>,
 }
 
 /// The end of a segment that was no whole group.
@@ -105,6 +109,34 @@ pub(crate) fn open(spec: &LogSpec) -> Result<Opened> {
     let cut = cut(newest, &file, &current, &log_id, why)?;
     settle(newest, &current, spec.segment_bytes)?;
     Ok(Opened { lock, log_id, current, segments: segments.len(), next, cut })
+}
+
+/// The last sequence of each stream's source in the log. Where bytes are damaged the rest of that segment is passed over:
+/// what it held is gone, and its sender was told that it was here.
+pub(crate) fn streams(folder: &Path) -> Result<BTreeMap<u32, u64>> {
+    let mut last = BTreeMap::new();
+    let segments = segment::list(folder)?;
+    for (place, segment) in segments.iter().enumerate() {
+        let behind = segments.get(place + 1).map_or(u64::MAX, |next| next.first);
+        let mut reader = LogReader::open(folder)?;
+        reader.seek_number(segment.first)?;
+        loop {
+            match reader.next_record() {
+                Ok(Some(record)) if record.number >= behind => break,
+                Ok(Some(record)) if record.stamp.stream => {
+                    let highest: &mut u64 = last.entry(record.stamp.source).or_default();
+                    *highest = record.stamp.sequence.max(*highest);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!("the sequences of streams behind this place are not known: {error}");
+                    break;
+                }
+            }
+        }
+    }
+    Ok(last)
 }
 
 /// What was found is made durable, so that it can be called so: a killed writer may have left it in the page cache only.

@@ -11,6 +11,8 @@ use weir_dataplane_io::umem::UmemView;
 use weir_dataplane_ring::{Descriptor, RxReader, TakerCursors};
 use weir_ebpf_abi::message::STANDARD_HEADER;
 use weir_ebpf_abi::meta::FrameMeta;
+use weir_ebpf_abi::stream::StreamPrefix;
+use zerocopy::FromBytes;
 
 use crate::error::{LogError, Result};
 use crate::spec::Stamp;
@@ -28,6 +30,7 @@ pub struct LoggedRing {
     reader: RxReader,
     slot: usize,
     class: u8,
+    stream: bool,
     read: u64,
     /// (number behind the record, cursor behind its frame) of what is copied and not durable, oldest first. It cannot
     /// grow beyond the ring: the cursor moves only when an entry leaves.
@@ -40,7 +43,14 @@ impl LoggedRing {
     #[must_use]
     pub fn new(reader: RxReader, slot: usize, class: u8, start: u64) -> Self {
         let waiting = VecDeque::with_capacity(reader.size() as usize);
-        Self { reader, slot, class, read: start, waiting }
+        Self { reader, slot, class, stream: false, read: start, waiting }
+    }
+
+    /// The same of a lane of streams: stamped with the stream's own source and sequence, and held whatever the disk does, since
+    /// a cursor that moves is an acknowledgement to the sender.
+    #[must_use]
+    pub fn stream(reader: RxReader, slot: usize, class: u8, start: u64) -> Self {
+        Self { stream: true, ..Self::new(reader, slot, class, start) }
     }
 }
 
@@ -145,7 +155,7 @@ impl LogTaker {
         }
         let let_go = self.writer.failure().is_some() && self.when_stuck == WhenStuck::Drop;
         for ring in &mut self.rings {
-            turn.moved |= ring.settle(durable, let_go, &self.cursors);
+            turn.moved |= ring.settle(durable, let_go && !ring.stream, &self.cursors);
         }
         // While the disk refuses there is nothing to come back soon for: the next try has its own time.
         turn.waiting = self.writer.next() > durable && self.writer.failure().is_none();
@@ -196,7 +206,10 @@ impl LoggedRing {
                 continue;
             }
             let frame = &pieces[..count];
-            let stamp = stamp(memory, head, frame, self.class, now.realtime_ns);
+            let stamp = match self.stream {
+                true => stream_stamp(frame, self.class, now.realtime_ns),
+                false => stamp(memory, head, frame, self.class, now.realtime_ns),
+            };
             match writer.append(&stamp, frame) {
                 Ok(number) => {
                     counts.frames += 1;
@@ -207,7 +220,7 @@ impl LoggedRing {
                     counts.dropped += 1;
                     self.waiting.push_back((writer.next(), next));
                 }
-                Err(LogError::Failed { .. }) if when_stuck == WhenStuck::Drop => counts.dropped += 1,
+                Err(LogError::Failed { .. }) if when_stuck == WhenStuck::Drop && !self.stream => counts.dropped += 1,
                 // The disk is behind, or refuses and the frames are to be held: the ring is the quota.
                 Err(_) => return frames,
             }
@@ -243,6 +256,13 @@ fn stamp(memory: &UmemView, head: u64, frame: &[&[u8]], class: u8, time_ns: u64)
     let start = usize::from(meta.payload_offset);
     let header = frame.first().and_then(|head| head.get(start..start + STANDARD_HEADER));
     let number = header.filter(|_| meta.kind != 0).and_then(|header| header.get(SEQUENCE)?.try_into().ok());
-    let sequence = number.map_or(0, u32::from_le_bytes);
-    Stamp { class, source: meta.agent_source, sequence, time_ns }
+    let sequence = number.map_or(0, u32::from_le_bytes).into();
+    Stamp { class, source: meta.agent_source, sequence, time_ns, stream: false }
+}
+
+/// What the stream's prefix says about a frame.
+fn stream_stamp(frame: &[&[u8]], class: u8, time_ns: u64) -> Stamp {
+    let prefix = frame.first().and_then(|head| StreamPrefix::read_from_prefix(head).ok());
+    let (source, sequence) = prefix.map_or((0, 0), |(prefix, _)| (prefix.source.get(), prefix.sequence.get()));
+    Stamp { class, source, sequence, time_ns, stream: true }
 }

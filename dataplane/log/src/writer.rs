@@ -1,6 +1,6 @@
 //! Frames into groups, groups onto the disk, and up to which record all of them are there.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 
 use weir_dataplane_io::clock::realtime_ns;
@@ -48,7 +48,8 @@ impl LogWriter {
             DiskRing::plain(spec.groups, spec.group_bytes, "the log was told so")?
         };
         let (way, access) = (disk.way().clone(), opened.current.access.clone());
-        let recovery = Recovery { segments: opened.segments, next: opened.next, cut: opened.cut, way, access };
+        let streams = if spec.find_streams { recovery::streams(&spec.folder)? } else { BTreeMap::new() };
+        let recovery = Recovery { segments: opened.segments, next: opened.next, cut: opened.cut, way, access, streams };
         let (log_id, current, next) = (opened.log_id, opened.current, opened.next);
         let (free, sealed) = ((0..spec.groups).rev().collect(), VecDeque::with_capacity(spec.groups));
         let mut writer = Self {

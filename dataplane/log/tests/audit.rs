@@ -5,7 +5,7 @@ use weir_dataplane_log::{Audit, Stamp, Tally};
 fn audited(sequences: &[u32]) -> Tally {
     let mut audit = Audit::new(1);
     for sequence in sequences {
-        audit.see(&Stamp { class: 1, source: 2, sequence: *sequence, time_ns: 0 });
+        audit.see(&Stamp { class: 1, source: 2, sequence: u64::from(*sequence), ..Stamp::default() });
     }
     let mut tallies = audit.tallies();
     tallies.next().expect("one source").1
@@ -34,7 +34,7 @@ fn each_kind_of_disorder_is_counted_as_what_it_is() {
 fn sources_beyond_the_limit_are_counted_and_cost_no_memory() {
     let mut audit = Audit::new(10);
     for source in 0..100 {
-        audit.see(&Stamp { class: 0, source, sequence: 0, time_ns: 0 });
+        audit.see(&Stamp { class: 0, source, ..Stamp::default() });
     }
     assert_eq!((audit.tallies().count(), audit.untracked()), (10, 90));
 }

@@ -28,8 +28,8 @@ fn golden(name: &str) -> Vec<u8> {
 
 fn records() -> [(u64, Stamp, Vec<u8>); 2] {
     let time_ns = 1_700_000_000_000_000_000;
-    let first = Stamp { class: 1, source: 2, sequence: 42, time_ns };
-    let second = Stamp { class: 1, source: 3, sequence: 7, time_ns: time_ns + 5 };
+    let first = Stamp { class: 1, source: 2, sequence: 42, time_ns, stream: false };
+    let second = Stamp { class: 1, source: 3, sequence: 1 << 32 | 7, time_ns: time_ns + 5, stream: true };
     [(FIRST, first, b"hi".to_vec()), (FIRST + 1, second, Vec::new())]
 }
 

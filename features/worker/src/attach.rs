@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// First word of every message: "WEIR" in ASCII, and the version of these words in the low byte's place of the next field.
 pub const MAGIC: u32 = 0x5745_4952;
 /// Version of these words; both sides come from one binary, so a difference means that two builds were mixed.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Rings one worker may take: one cursor line each, and one line of the page is the heartbeat's.
 pub const MAX_TAKER_RINGS: usize = 31;
 /// The offer carries the flow-verdict map: this worker may steer the flows it was given.
@@ -71,7 +71,16 @@ pub struct RingOffer {
     pub class: u32,
     /// Queue of the interface.
     pub queue: u32,
+    /// [`RING_OF_SOCKET`] or [`RING_IN_MEMORY`]: what its descriptor is.
+    pub kind: u32,
+    /// 0.
+    pub reserved: u32,
 }
+
+/// The descriptor is an AF_XDP socket, whose RX ring is mapped.
+pub const RING_OF_SOCKET: u32 = 0;
+/// The descriptor is the memory of a lane.
+pub const RING_IN_MEMORY: u32 = 1;
 
 /// Pool to worker: what it may map.
 #[repr(C)]

@@ -19,7 +19,9 @@ use weir_dataplane_ring::{FlowTable, OwnerView, PAGE_LENGTH, RecordProducer, Tak
 use weir_ebpf_abi::flow::FlowVerdict;
 use zerocopy::IntoBytes;
 
-use crate::attach::{ANY_CORE, AttachError, FIXED_FDS, FLAG_SPIN, FLAG_VERDICTS, Hello, MAGIC, Offer, VERSION, parse};
+use crate::attach::{
+    ANY_CORE, AttachError, FIXED_FDS, FLAG_SPIN, FLAG_VERDICTS, Hello, MAGIC, Offer, RING_IN_MEMORY, VERSION, parse,
+};
 use crate::feature::{Feature, TICK_NS};
 use crate::outputs::{Outputs, RecordSink, VerdictSink};
 use crate::taker::{Taker, TakerCounts, TakerRing};
@@ -157,7 +159,11 @@ impl Attached {
         }
         let mut rings = Vec::with_capacity(offer.ring_count as usize);
         for described in offer.rings.iter().take(offer.ring_count as usize) {
-            let mapped = xdp::map_rx_reader(take()?.as_fd(), described.size)?;
+            let file = take()?;
+            let mapped = match described.kind {
+                RING_IN_MEMORY => xdp::map_lane_reader(file.as_fd(), described.size)?,
+                _ => xdp::map_rx_reader(file.as_fd(), described.size)?,
+            };
             lent.push(mapped.mapping);
             rings.push(TakerRing::new(mapped.reader, described.slot as usize, described.start));
         }

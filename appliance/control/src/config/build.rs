@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde_saphyr::{Location, Spanned};
 
+mod tcp;
+
 use super::judge::{Judge, Refused};
 use super::raw::{self, List, Text};
 use super::*;
@@ -38,8 +40,9 @@ pub(super) fn build(file: &raw::File) -> Result<Config, ConfigError> {
     let cores = file.cores.as_ref().map(cores).transpose()?.unwrap_or_default();
     let control = file.control.as_ref().map(control).transpose()?.unwrap_or_default();
     let log = file.log.as_ref().map(log).transpose()?.unwrap_or_default();
+    let tcp = file.tcp.as_ref().map(tcp::tcp).transpose()?.unwrap_or_default();
     let wait = optional(file.wait.as_ref())?.unwrap_or_default();
-    Ok(Config { interfaces, memory, cores, wait, features, rules, flags, agents, log, control })
+    Ok(Config { interfaces, memory, cores, wait, features, rules, flags, agents, log, tcp, control })
 }
 
 /// Where a key of an item stands, for a judge's refusal: where the item starts if the key is not there.

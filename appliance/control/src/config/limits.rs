@@ -18,6 +18,16 @@ pub const MAX_FILE_BYTES: usize = 4 << 20;
 pub const RX_RING: std::ops::RangeInclusive<u32> = 64..=32_768;
 /// MiB of one segment of the durable log.
 pub const SEGMENT_MIB: std::ops::RangeInclusive<u32> = 1..=4096;
+/// Connections of streams at the same time: each takes a descriptor and some hundred bytes.
+pub const STREAM_CONNECTIONS: std::ops::RangeInclusive<u32> = 1..=100_000;
+/// MiB of buffers that the kernel fills with streams; a power of two.
+pub const STREAM_BUFFERS_MIB: std::ops::RangeInclusive<u32> = 1..=1024;
+/// Messages that a stream's source may have on their way.
+pub const STREAM_CREDIT: std::ops::RangeInclusive<u32> = 1..=1_048_576;
+/// Seconds in which a begun message has to go on.
+pub const STREAM_STALL_SECONDS: std::ops::RangeInclusive<u32> = 1..=3600;
+/// Addresses that streams are listened for at.
+pub const MAX_LISTEN: usize = 16;
 /// Highest core number that is believed (CONFIG_NR_CPUS of distribution kernels is at most 8192).
 pub const MAX_CORE: u32 = 8_191;
 /// Longest path of a Unix socket in bytes: `sun_path` holds 108 with its closing zero (unix(7)).

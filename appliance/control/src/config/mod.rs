@@ -33,6 +33,7 @@ pub struct Config {
     pub(crate) flags: Vec<FlagSpec>,
     pub(crate) agents: Vec<AgentSpec>,
     pub(crate) log: LogSpec,
+    pub(crate) tcp: TcpSpec,
     pub(crate) control: ControlSpec,
 }
 
@@ -95,6 +96,11 @@ impl Config {
         &self.log
     }
 
+    /// Where streams are taken.
+    pub fn tcp(&self) -> &TcpSpec {
+        &self.tcp
+    }
+
     /// The control socket.
     pub fn control(&self) -> &ControlSpec {
         &self.control
@@ -113,6 +119,7 @@ impl Default for Config {
             flags: Vec::new(),
             agents: Vec::new(),
             log: LogSpec::default(),
+            tcp: TcpSpec::default(),
             control: ControlSpec::default(),
         }
     }

@@ -29,6 +29,7 @@ pub(super) struct File {
     pub(super) flags: Option<List<Flag>>,
     pub(super) agents: Option<List<Agent>>,
     pub(super) log: Option<Log>,
+    pub(super) tcp: Option<Tcp>,
     pub(super) control: Option<Control>,
 }
 
@@ -102,6 +103,16 @@ pub(super) struct Log {
     pub(super) keep_mib: Option<Text>,
     pub(super) keep_hours: Option<Text>,
     pub(super) when_full: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tcp {
+    pub(super) listen: Option<List<String>>,
+    pub(super) connections: Option<Text>,
+    pub(super) buffers_mib: Option<Text>,
+    pub(super) credit: Option<Text>,
+    pub(super) stall_seconds: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

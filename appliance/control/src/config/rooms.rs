@@ -1,7 +1,7 @@
 //! The narrow structs: what each room gets of the configuration.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -313,6 +313,47 @@ impl Default for LogSpec {
             keep_hours: None,
             when_full: WhenFull::Drop,
         }
+    }
+}
+
+/// An address that streams are listened for at: `127.0.0.1:48103`, `[::]:48103`, or `unix:/run/weir/ingest.sock`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ListenAddress {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A local socket.
+    Local(PathBuf),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => f.pad(&address.to_string()),
+            Self::Local(path) => f.pad(&format!("unix:{}", path.display())),
+        }
+    }
+}
+
+/// Messages over TCP and local sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TcpSpec {
+    /// Where to listen (default nowhere).
+    pub listen: Vec<ListenAddress>,
+    /// Connections at the same time, in [`STREAM_CONNECTIONS`](super::STREAM_CONNECTIONS) (default 10,000).
+    pub connections: u32,
+    /// MiB of buffers that the kernel fills, a power of two in [`STREAM_BUFFERS_MIB`](super::STREAM_BUFFERS_MIB) (default 16);
+    /// they lie in the frames' memory, and a quarter more for messages that come in pieces.
+    pub buffers_mib: u32,
+    /// Messages of a source that may be on their way, in [`STREAM_CREDIT`](super::STREAM_CREDIT) (default 4096).
+    pub credit: u32,
+    /// Seconds in which a begun hello or message has to go on, in
+    /// [`STREAM_STALL_SECONDS`](super::STREAM_STALL_SECONDS) (default 10).
+    pub stall_seconds: u32,
+}
+
+impl Default for TcpSpec {
+    fn default() -> Self {
+        Self { listen: Vec::new(), connections: 10_000, buffers_mib: 16, credit: 4096, stall_seconds: 10 }
     }
 }
 

@@ -48,6 +48,12 @@ impl Config {
             out,
             "log: {{folder: {folder}, segment_mib: {segment_mib}, keep_mib: {keep_mib}{hours}, when_full: {when_full}}}"
         )?;
+        let TcpSpec { listen, connections, buffers_mib, credit, stall_seconds } = &self.tcp;
+        let listen = listen.iter().map(|address| quoted(&address.to_string())).collect::<Vec<_>>().join(", ");
+        writeln!(
+            out,
+            "tcp: {{listen: [{listen}], connections: {connections}, buffers_mib: {buffers_mib}, credit: {credit}, stall_seconds: {stall_seconds}}}"
+        )?;
         writeln!(out, "control: {{socket: {}}}", quoted(&self.control.socket.to_string_lossy()))
     }
 }

@@ -25,7 +25,7 @@ pub struct LogRecord {
     /// The message's source, 0 where the frame is none.
     pub source: u32,
     /// The message's sequence number, 0 where the frame is none.
-    pub sequence: u32,
+    pub sequence: u64,
     /// Bytes of the frame.
     pub length: u64,
 }
@@ -62,6 +62,9 @@ pub struct LogSource {
     pub class: u8,
     /// The source.
     pub source: u32,
+    /// Its records came over a stream, whose count other classes have other parts of.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stream: bool,
     /// Records seen.
     pub records: u64,
     /// Numbers that were skipped and did not come later.

@@ -57,12 +57,8 @@ impl Drop for Folder {
 
 /// The stamp of record `number`.
 pub(crate) fn stamp(number: u64) -> Stamp {
-    Stamp {
-        class: (number % 3) as u8,
-        source: (number % 5) as u32,
-        sequence: (number / 5) as u32,
-        time_ns: number * 10,
-    }
+    let (class, source, time_ns) = ((number % 3) as u8, (number % 5) as u32, number * 10);
+    Stamp { class, source, sequence: number / 5, time_ns, stream: false }
 }
 
 /// The frame of record `number`, of `length` bytes.

@@ -1,0 +1,88 @@
+//! Where streams are taken, and how much they may hold.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::super::{
+    ConfigError, ListenAddress, MAX_LISTEN, MAX_SOCKET_PATH, STREAM_BUFFERS_MIB, STREAM_CONNECTIONS, STREAM_CREDIT,
+    STREAM_STALL_SECONDS, TcpSpec,
+};
+use super::raw::{self, Text};
+use super::typed;
+use crate::name::number;
+use crate::problem::Problem;
+
+pub(super) fn tcp(raw: &raw::Tcp) -> Result<TcpSpec, ConfigError> {
+    let default = TcpSpec::default();
+    let mut listen = Vec::new();
+    for item in raw.listen.iter().flat_map(|list| &list.value) {
+        let address = typed(item, |text| {
+            if listen.len() == MAX_LISTEN {
+                return Err(Problem::new(
+                    text,
+                    format!("streams are listened for at most {MAX_LISTEN} addresses"),
+                    "remove one",
+                ));
+            }
+            let address: ListenAddress = text.parse()?;
+            if listen.contains(&address) {
+                return Err(Problem::new(text, "this address stands twice", "remove one of the two"));
+            }
+            Ok(address)
+        })?;
+        listen.push(address);
+    }
+    let buffers = |text: &str| {
+        let mib = number(text, "the MiB of buffers")?;
+        if STREAM_BUFFERS_MIB.contains(&mib) && mib.is_power_of_two() {
+            return Ok(mib);
+        }
+        let (least, most) = (STREAM_BUFFERS_MIB.start(), STREAM_BUFFERS_MIB.end());
+        let cause = format!("the MiB of buffers are a power of two from {least} to {most}");
+        Err(Problem::new(text, cause, format!("write {}", mib.clamp(*least, *most).next_power_of_two())))
+    };
+    Ok(TcpSpec {
+        listen,
+        connections: within(raw.connections.as_ref(), "connections", STREAM_CONNECTIONS, default.connections)?,
+        buffers_mib: raw.buffers_mib.as_ref().map_or(Ok(default.buffers_mib), |text| typed(text, buffers))?,
+        credit: within(raw.credit.as_ref(), "a credit in messages", STREAM_CREDIT, default.credit)?,
+        stall_seconds: within(
+            raw.stall_seconds.as_ref(),
+            "a time in seconds",
+            STREAM_STALL_SECONDS,
+            default.stall_seconds,
+        )?,
+    })
+}
+
+fn within(text: Option<&Text>, what: &str, range: RangeInclusive<u32>, default: u32) -> Result<u32, ConfigError> {
+    let read = |text: &str| {
+        let value = number(text, what)?;
+        if range.contains(&value) {
+            return Ok(value);
+        }
+        let (least, most) = (range.start(), range.end());
+        Err(Problem::new(text, format!("{what}: from {least} to {most}"), format!("write {default}")))
+    };
+    text.map_or(Ok(default), |text| typed(text, read))
+}
+
+impl FromStr for ListenAddress {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        const CURE: &str = "write 127.0.0.1:48103, [::]:48103 or unix:/run/weir/ingest.sock";
+        let Some(path) = text.strip_prefix("unix:") else {
+            let refuse = |_| Problem::new(text, "this is neither an address with a port nor unix: and a path", CURE);
+            return text.parse().map(Self::Tcp).map_err(refuse);
+        };
+        if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
+            return Err(Problem::new(text, "behind unix: stands no absolute path of a file", CURE));
+        }
+        if path.len() > MAX_SOCKET_PATH {
+            return Err(Problem::new(text, format!("a socket's path has at most {MAX_SOCKET_PATH} bytes"), CURE));
+        }
+        Ok(Self::Local(PathBuf::from(path)))
+    }
+}
