@@ -3,7 +3,8 @@
 use weir_ebpf_abi::batch::{BatchHeader, EventHeader};
 use weir_ebpf_abi::decode::decode_slice;
 use weir_ebpf_abi::message::{Modality, MultimodalHeader, StandardHeader};
-use zerocopy::FromBytes;
+use weir_ebpf_abi::stream::{STREAM_HEADER, StreamError, StreamHeader, StreamHello, StreamSays, StreamWord};
+use zerocopy::{FromBytes, IntoBytes};
 
 const DOCUMENT: &str = include_str!("../../docs/wire.md");
 
@@ -49,6 +50,21 @@ fn the_batch_reads_as_the_document_says() {
         (second.event_id.get(), second.event_type.get(), second.payload_length.get(), rest.len()),
         (901, 3, 0, 0)
     );
+}
+
+#[test]
+fn a_stream_reads_as_the_document_says() {
+    assert_eq!(golden("stream-hello"), StreamHello::new(2, 42).as_bytes());
+    let bytes = golden("stream-message");
+    let message = golden("standard");
+    let header = StreamHeader::new(48_100, message.len() as u32, 2, 42);
+    assert_eq!(StreamHeader::parse(&bytes), Ok(&header));
+    assert_eq!((header.stride(), &bytes[STREAM_HEADER..STREAM_HEADER + message.len()]), (bytes.len(), &message[..]));
+    assert_eq!(golden("stream-progress"), StreamWord::new(StreamSays::Progress, 43, 4139).as_bytes());
+    for reason in StreamError::ALL {
+        let row = format!("| {} | `{}` |", reason as u16, reason.name());
+        assert!(DOCUMENT.contains(&row), "the document has no row {row}");
+    }
 }
 
 #[test]

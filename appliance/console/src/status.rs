@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use weir_appliance_control::message::{Answer, Counters, FeatureStatus, LogStatus, ProcessState, Request, Status};
+use weir_appliance_control::message::{
+    Answer, Counters, FeatureStatus, LogStatus, ProcessState, Request, Status, StreamsStatus,
+};
 use weir_ebpf_abi::reason::Reason;
 
 use crate::answer::{Ask, Exit, Outcome, json, unexpected};
@@ -78,6 +80,9 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     }
     if let Some(log) = &status.log {
         writeln!(out, "{}", cut(&log_line(log), WIDTH))?;
+    }
+    if let Some(streams) = &status.streams {
+        writeln!(out, "{}", cut(&streams_line(streams), WIDTH))?;
     }
     writeln!(out)?;
     let memory = &status.memory;
@@ -186,6 +191,23 @@ fn features(features: &[FeatureStatus]) -> Table {
         ]);
     }
     table
+}
+
+/// The streams on one line: what came, what is held, and what was refused.
+fn streams_line(streams: &StreamsStatus) -> String {
+    if let Some(failure) = &streams.failure {
+        return format!("streams stand still: {failure}");
+    }
+    let refused: u64 = streams.refused.values().sum();
+    format!(
+        "streams: {} connections, {} messages, {} held, {} untaken, {} came twice, {} connections refused",
+        streams.connections,
+        short(streams.messages as f64),
+        short(streams.held as f64),
+        short(streams.untaken as f64),
+        short(streams.duplicates as f64),
+        refused
+    )
 }
 
 fn processes(status: &Status) -> Table {

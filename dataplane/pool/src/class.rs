@@ -89,6 +89,8 @@ pub struct ClassRing {
     sent: Option<u64>,
     /// Frames may have several descriptors, so that counting frames means looking at them.
     pieces: bool,
+    /// Nothing is given back while there are fewer takers than this: what one has not seen is kept for its successor.
+    awaits: usize,
     takers: Fixed<ClassTaker, MAX_TAKERS>,
     figures: RingFigures,
     gauges: Arc<RingGauges>,
@@ -100,7 +102,15 @@ impl ClassRing {
     #[must_use]
     pub fn new(class: u8, rx: RxOwner, mirrors: bool, pieces: bool, gauges: Arc<RingGauges>) -> Self {
         let sent = mirrors.then_some(rx.consumer());
-        Self { class, rx, sent, pieces, takers: Fixed::new(), figures: RingFigures::default(), gauges }
+        let (takers, figures) = (Fixed::new(), RingFigures::default());
+        Self { class, rx, sent, pieces, awaits: 0, takers, figures, gauges }
+    }
+
+    /// A ring that loses nothing: whoever fills it can wait. Its frames have one descriptor each and stay until `takers` of
+    /// them have passed it; a taker that joins begins with the oldest that is there.
+    #[must_use]
+    pub fn lossless(class: u8, rx: RxOwner, takers: usize, gauges: Arc<RingGauges>) -> Self {
+        Self { awaits: takers, ..Self::new(class, rx, false, false, gauges) }
     }
 
     /// The class.
@@ -109,21 +119,21 @@ impl ClassRing {
         self.class
     }
 
-    /// Adds a taker that begins at the producer, and gives that place. What a dead predecessor left is given back first
+    /// Adds a taker that begins at the producer (on a lossless ring at the consumer), and gives that place. What a dead predecessor left is given back first
     /// when nobody else holds it.
     ///
     /// # Errors
     /// Gives the taker's name back when the class already has [`MAX_TAKERS`].
     pub fn join(&mut self, joining: Joining, home: &mut impl Home) -> Result<u64, TakerId> {
         let Joining { id, cursors, slot, taken } = joining;
-        let start = self.rx.producer();
-        if self.takers.is_empty() {
+        let start = if self.awaits > 0 { self.rx.consumer() } else { self.rx.producer() };
+        if self.takers.is_empty() && self.awaits == 0 {
             self.abandon_to(start, home);
         }
         cursors.start_at(slot, start);
         let taker = ClassTaker { id, cursors, slot, accepted: start, taken };
         self.takers.push(taker).map_err(|taker| taker.id)?;
-        self.write_gauges(start);
+        self.write_gauges(self.rx.producer());
         Ok(start)
     }
 
@@ -165,6 +175,7 @@ impl ClassRing {
         // Without a live taker nothing is given back, but a mirror class goes on forwarding: base traffic does not depend
         // on a feature being alive.
         let target = match (slowest, self.sent) {
+            _ if self.takers.len() < self.awaits => self.rx.consumer(),
             (Some(slowest), Some(sent)) => slowest.min(sent),
             (Some(slowest), None) => slowest,
             (None, Some(sent)) => {

@@ -5,7 +5,7 @@ use crate::manifest::Manifest;
 use crate::tree::Tree;
 
 /// Room, and the rooms it may name in its manifest, tests included: what is not written here is refused.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     ("ebpf/abi", &[]),
     ("ebpf/classifier", &["ebpf/abi"]),
     ("ebpf/loader", &["ebpf/abi"]),
@@ -23,6 +23,8 @@ const ROOMS: [(&str, &[&str]); 13] = [
         &["ebpf/abi", "ebpf/loader", "dataplane/ring", "dataplane/io", "dataplane/source", "appliance/control"],
     ),
     ("appliance/console", &["ebpf/abi", "appliance/control"]),
+    // What other programs link: it brings along nothing of the box but its words.
+    ("appliance/sdk/rust", &["ebpf/abi"]),
 ];
 
 /// Members that may use every room: the binary wires them, and tests and benchmarks stand outside. `xtask` uses none.
@@ -37,7 +39,7 @@ const DOORS: [(&str, &[&str]); 21] = [
     ("landlock", &["dataplane/io"]),
     ("core_affinity", &["dataplane/io"]),
     ("io-uring", &["dataplane/io"]),
-    ("rustix", &["ebpf/loader", "dataplane/io", "appliance/lab", "tests", "benches"]),
+    ("rustix", &["ebpf/loader", "dataplane/io", "appliance/lab", "appliance/sdk/rust", "tests", "benches"]),
     ("ratatui", &["appliance/console"]),
     ("crossterm", &["appliance/console"]),
     ("clap", &["appliance/console", "appliance/weir"]),

@@ -36,6 +36,49 @@ pub struct Status {
     /// The durable log, if a rule is durable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<LogStatus>,
+    /// Messages over TCP and local sockets, if the configuration listens for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams: Option<StreamsStatus>,
+}
+
+/// The streams of a running weir. Its messages are not among [`Status::counters`], which are of the wire.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StreamsStatus {
+    /// Where it listens.
+    pub listen: Vec<String>,
+    /// How bytes come, as a sentence.
+    pub way: String,
+    /// Connections now.
+    pub connections: u64,
+    /// Connections taken since the dataplane started.
+    pub connected: u64,
+    /// Messages taken, in order, each once: delivered, dropped and untaken.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes copied because their message came in pieces.
+    pub bytes_copied: u64,
+    /// Messages put on a class's lane.
+    pub delivered: u64,
+    /// Messages that a rule dropped.
+    pub dropped: u64,
+    /// Messages that no rule gave to anybody.
+    pub untaken: u64,
+    /// Messages that had come before and came again.
+    pub duplicates: u64,
+    /// Messages on lanes that are not finished.
+    pub held: u64,
+    /// Times that a connection had to wait for room.
+    pub waits: u64,
+    /// Connections that failed or were reset.
+    pub failed: u64,
+    /// Connections that were ended here, by reason.
+    pub refused: BTreeMap<String, u64>,
+    /// Messages taken, by taker.
+    pub per_taker: BTreeMap<String, u64>,
+    /// Why no more is received, if so.
+    pub failure: Option<String>,
 }
 
 /// The durable log of a running weir.

@@ -15,11 +15,13 @@ use weir_dataplane_pool::pool::{Place, Request};
 use weir_dataplane_ring::{OwnerCursors, OwnerPage, PAGE_LENGTH, Record, RecordConsumer, record_ring_length};
 use weir_ebpf_abi::flow::FLOW_SLOTS;
 use weir_features_worker::attach::{
-    ANY_CORE, FLAG_SPIN, FLAG_VERDICTS, Hello, MAGIC, MAX_TAKER_RINGS, Offer, RingOffer, VERSION, parse,
+    ANY_CORE, FLAG_SPIN, FLAG_VERDICTS, Hello, MAGIC, MAX_TAKER_RINGS, Offer, RING_IN_MEMORY, RING_OF_SOCKET,
+    RingOffer, VERSION, parse,
 };
 use zerocopy::IntoBytes;
 
 use super::Dataplane;
+use super::streams::{self, Lane, Streams};
 use super::takers::{Taker, TakerState};
 
 /// Slots of a worker's record ring: 512 KiB of records.
@@ -77,6 +79,9 @@ fn attend(dataplane: &Arc<Dataplane>, connection: &Channel) -> Result<()> {
     let outcome = watch(dataplane, connection, &mut words, &name, id, &mut lent);
     dataplane.takers.remove(id);
     dataplane.ask(Request::Leave(id));
+    if let Some(streams) = &dataplane.streams {
+        streams.ask(Request::Leave(id));
+    }
     drain(dataplane, &name, &mut lent);
     outcome
 }
@@ -129,8 +134,10 @@ impl Pages {
 
 fn lend(dataplane: &Dataplane, connection: &Channel, name: &str, id: TakerId) -> Result<Lent> {
     let rings = dataplane.rings_of(name)?;
-    if rings.len() > MAX_TAKER_RINGS {
-        bail!("{} rings, at most {MAX_TAKER_RINGS} can be lent; use fewer queues (`interfaces: queues`)", rings.len());
+    let all =
+        rings.len() + dataplane.streams.iter().flat_map(|streams| streams::taken(dataplane, streams, name)).count();
+    if all > MAX_TAKER_RINGS {
+        bail!("{all} rings, at most {MAX_TAKER_RINGS} can be lent; use fewer queues (`interfaces: queues`)");
     }
     let pages = Pages::make()?;
     let cursors = Arc::new(OwnerCursors::new(Arc::clone(pages.taker.mapping()) as _, 0)?);
@@ -139,6 +146,14 @@ fn lend(dataplane: &Dataplane, connection: &Channel, name: &str, id: TakerId) ->
     let place = |(slot, ring): (usize, &&super::Ring)| Place { queue: ring.queue_index, class: ring.class, slot };
     let starts = join(dataplane, name, id, &cursors, rings.iter().enumerate().map(place).collect())?;
     dataplane.pool_epoll_add(&pages.kick, KICK)?;
+    let lanes: Vec<_> = dataplane.streams.iter().flat_map(|streams| streams::taken(dataplane, streams, name)).collect();
+    let lane_starts = match &dataplane.streams {
+        Some(streams) => {
+            streams.hear(&pages.kick)?;
+            join_lanes(streams, name, id, &cursors, &lanes, rings.len())?
+        }
+        None => Vec::new(),
+    };
 
     let spin = dataplane.wait_of(name) == WaitMode::Spin;
     let mut offer = Offer {
@@ -150,7 +165,7 @@ fn lend(dataplane: &Dataplane, connection: &Channel, name: &str, id: TakerId) ->
         reserved: 0,
         kick_every: (dataplane.rx_ring / 4).max(1),
         record_slots: RECORD_SLOTS,
-        ring_count: rings.len() as u32, // at most MAX_TAKER_RINGS
+        ring_count: all as u32, // at most MAX_TAKER_RINGS
         user: NOBODY,
         flow_slots: FLOW_SLOTS as u32,
         rings: [RingOffer::default(); MAX_TAKER_RINGS],
@@ -168,9 +183,17 @@ fn lend(dataplane: &Dataplane, connection: &Channel, name: &str, id: TakerId) ->
     for ((slot, ring), (start, described)) in rings.iter().enumerate().zip(starts.iter().zip(&mut offer.rings)) {
         pages.epoll.add(&*ring.socket, slot as u64, Trigger::Edge)?;
         let size = dataplane.rx_ring;
+        let (slot, class) = (slot as u32, u32::from(ring.class));
         *described =
-            RingOffer { start: *start, size, slot: slot as u32, class: u32::from(ring.class), queue: ring.queue };
+            RingOffer { start: *start, size, slot, class, queue: ring.queue, kind: RING_OF_SOCKET, reserved: 0 };
         descriptors.push(ring.socket.as_fd());
+    }
+    let behind = offer.rings.iter_mut().skip(rings.len());
+    for (((_, lane), start), (slot, described)) in lanes.iter().zip(&lane_starts).zip((rings.len()..).zip(behind)) {
+        pages.epoll.add(&lane.event, slot as u64, Trigger::Edge)?;
+        let (slot, class, size) = (slot as u32, u32::from(lane.class), dataplane.rx_ring);
+        *described = RingOffer { start: *start, size, slot, class, queue: 0, kind: RING_IN_MEMORY, reserved: 0 };
+        descriptors.push(lane.memory.file());
     }
     connection.send(offer.as_bytes(), &descriptors).context("the offer cannot be sent")?;
     Ok(Lent { cursors, stop, records, corrupt: false })
@@ -189,6 +212,24 @@ pub(super) fn join(
     dataplane.ask(Request::Join { taker, cursors: Arc::clone(cursors), taken, places, answer });
     let joined = answered.recv_timeout(HANDSHAKE_WITHIN).context("the pool does not answer")?;
     joined.map_err(|place| anyhow!("class {} of queue {} has no room for another taker", place.class, place.queue))
+}
+
+/// Asks the streams' thread to let a taker of `lanes` in, whose cursors stand behind its `before` rings of the wire.
+pub(super) fn join_lanes(
+    streams: &Streams,
+    name: &str,
+    taker: TakerId,
+    cursors: &Arc<OwnerCursors>,
+    lanes: &[(usize, &Lane)],
+    before: usize,
+) -> Result<Vec<u64>> {
+    let (answer, answered) = mpsc::sync_channel(1);
+    let place = |(slot, (queue, lane)): (usize, &(usize, &Lane))| Place { queue: *queue, class: lane.class, slot };
+    let places = (before..).zip(lanes).map(place).collect();
+    let taken = streams.taken_of(name);
+    streams.ask(Request::Join { taker, cursors: Arc::clone(cursors), taken, places, answer });
+    let joined = answered.recv_timeout(HANDSHAKE_WITHIN).context("the streams' thread does not answer")?;
+    joined.map_err(|place| anyhow!("the lane of class {} has no room for another taker", place.class))
 }
 
 /// Drains records until the connection ends. A worker that says anything more has broken its word.

@@ -197,6 +197,9 @@ fn change(
     let steering = steering(&next, &dataplane.classes, &dataplane.ports)?;
     let mut classifier = lock(&dataplane.classifier);
     install(&mut classifier, &steering, &dataplane.classes, &dataplane.ports).map_err(internal)?;
+    if let Some(streams) = &dataplane.streams {
+        streams.steer(&steering).map_err(internal)?;
+    }
     let saved = store::save(&dataplane.place.config, &next);
     *config = next;
     let unsaved_because = saved.as_ref().err().map(ToString::to_string);

@@ -1,6 +1,7 @@
 //! The durable log in this process: a thread that takes rings as a worker does, and whose cursor moves when what lies
 //! behind it is on the disk.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,7 +21,7 @@ use weir_dataplane_log::{LogSpec, LogTaker, LogWriter, LoggedRing, Now, WhenStuc
 use weir_dataplane_pool::pool::Place;
 use weir_dataplane_ring::{OwnerCursors, PAGE_LENGTH, TakerCursors};
 
-use super::{Dataplane, attach, lock};
+use super::{Dataplane, attach, lock, streams};
 
 /// Bytes of a group: a thousand small frames, or a hundred large ones.
 const GROUP_BYTES: usize = 256 << 10;
@@ -38,12 +39,15 @@ pub(crate) struct Log {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// A log and the last sequence of each stream's source in it.
+pub(super) type Opened = (LogWriter, BTreeMap<u32, u64>);
+
 /// Opens the log, if a rule of the configuration is durable. To be called before anything else is taken: a log that
 /// cannot be had stops the start, since nobody would notice that it is missing until it is needed.
 ///
 /// # Errors
 /// The folder cannot be made, another writer has it, or its newest segment is damaged.
-pub(super) fn open(config: &Config) -> Result<Option<LogWriter>> {
+pub(super) fn open(config: &Config) -> Result<Option<Opened>> {
     if !config.rules().iter().any(|rule| rule.durable) {
         return Ok(None);
     }
@@ -55,15 +59,16 @@ pub(super) fn open(config: &Config) -> Result<Option<LogWriter>> {
         keep_age: wish.keep_hours.map(|hours| Duration::from_secs(u64::from(hours) * 3600)),
         group_bytes: GROUP_BYTES,
         groups: GROUPS,
+        find_streams: !config.tcp().listen.is_empty(),
         ..LogSpec::new(&wish.folder)
     };
     let (writer, recovery) = LogWriter::open(spec).context("the durable log cannot be opened")?;
     let (way, access) = writer.ways();
     tracing::info!("durable log in {}: {way}; {access}; next record {}", wish.folder.display(), recovery.next);
-    if let Some(cut) = recovery.cut {
+    if let Some(cut) = &recovery.cut {
         tracing::warn!("the log's last group was not whole and was cut: {cut:?}");
     }
-    Ok(Some(writer))
+    Ok(Some((writer, recovery.streams)))
 }
 
 /// Lets the log take the rings of durable classes.
@@ -85,6 +90,16 @@ pub(super) fn start(dataplane: &Arc<Dataplane>, writer: LogWriter) -> Result<()>
         let mapped = xdp::map_rx_reader(ring.socket.as_fd(), dataplane.rx_ring)?;
         epoll.add(&*ring.socket, slot as u64, Trigger::Edge)?;
         logged.push(LoggedRing::new(mapped.reader, slot, ring.class, start));
+    }
+    if let Some(streams) = &dataplane.streams {
+        let lanes: Vec<_> = streams::taken(dataplane, streams, name).collect();
+        let starts = attach::join_lanes(streams, name, id, &owner, &lanes, rings.len())?;
+        streams.hear(&kick)?;
+        for ((slot, (_, lane)), start) in (rings.len()..).zip(&lanes).zip(starts) {
+            let mapped = xdp::map_lane_reader(lane.memory.file(), streams.size)?;
+            epoll.add(&lane.event, slot as u64, Trigger::Edge)?;
+            logged.push(LoggedRing::stream(mapped.reader, slot, lane.class, start));
+        }
     }
     let when_stuck = match lock(&dataplane.config).log().when_full {
         WhenFull::Drop => WhenStuck::Drop,

@@ -14,6 +14,7 @@ mod log;
 mod setup;
 mod status;
 pub(crate) mod steering;
+mod streams;
 mod takers;
 
 use std::collections::BTreeMap;
@@ -81,7 +82,7 @@ pub(crate) struct Dataplane {
     classes: KernelClasses,
     ports: Vec<Port>,
     attached: Vec<weir_ebpf_loader::Attached>,
-    umem: Umem,
+    umem: Arc<Umem>,
     rx_ring: u32,
     rings: Vec<Ring>,
     takers: Takers,
@@ -97,6 +98,7 @@ pub(crate) struct Dataplane {
     mounted: bool,
     log: log::Log,
     chaos: chaos::Chaos,
+    streams: Option<streams::Streams>,
 }
 
 /// Locks what no panic leaves half changed.
@@ -119,8 +121,8 @@ pub(crate) fn run(place: Place, restarts: u32) -> Result<()> {
     let attach = Listener::bind(&place.attach)?;
     let fresh = !place.pins.exists();
     let pins = place.pins.clone();
-    let writer = log::open(&config)?;
-    let (dataplane, pool, hostile) = make(place, config, restarts).inspect_err(|_| {
+    let mut writer = log::open(&config)?;
+    let (dataplane, pool, hostile, streams) = make(place, config, restarts).inspect_err(|_| {
         // Pins that were there before belong to a classifier that still forwards; those of this try go with it.
         if fresh {
             let _ = weir_ebpf_loader::remove_pins(&pins);
@@ -129,9 +131,13 @@ pub(crate) fn run(place: Place, restarts: u32) -> Result<()> {
     let dataplane = Arc::new(dataplane);
     let (shared, epoll) = (Arc::clone(&dataplane), pool.1);
     let mover = std::thread::Builder::new().name("pool".into()).spawn(move || move_frames(&shared, pool.0, epoll))?;
-    if let Some(writer) = writer
-        && let Err(error) = log::start(&dataplane, writer)
-    {
+    let known = writer.as_mut().map(|(_, streams)| std::mem::take(streams)).unwrap_or_default();
+    let started = streams.map_or(Ok(()), |parts| {
+        let umem = Arc::clone(&dataplane.umem);
+        streams::start(&dataplane, parts, umem, known)
+    });
+    let started = started.and_then(|()| writer.map_or(Ok(()), |(writer, _)| log::start(&dataplane, writer)));
+    if let Err(error) = started {
         dataplane.end(); // the classifier is attached by now: it goes again, and traffic is the host's
         return Err(error);
     }
@@ -174,7 +180,7 @@ fn move_frames(dataplane: &Dataplane, pool: Pool, mut epoll: Epoll) {
     }
 }
 
-type Made = (Dataplane, (Pool, Epoll), Receiver<Hostile>);
+type Made = (Dataplane, (Pool, Epoll), Receiver<Hostile>, Option<streams::Parts>);
 
 /// Makes everything in the order in which it can fail: what is taken first is given back by dropping it.
 fn make(place: Place, config: Config, restarts: u32) -> Result<Made> {
@@ -192,6 +198,8 @@ fn make(place: Place, config: Config, restarts: u32) -> Result<Made> {
     let (report, hostile) = mpsc::channel();
     let (epoll, pool_epoll, pool_wake) = pool_waiting(&bound.rings, &kernel_classes)?;
     let rx_ring = config.memory().rx_ring;
+    let streams = streams::Streams::make(&config, &kernel_classes, &steering, &report, classifier.flow_key())?;
+    let (streams, parts) = streams.unzip();
     let pool = Pool::new(bound.queues, bound.shares, inbox, report);
     let log = log::Log::new(&config);
     let dataplane = Dataplane {
@@ -203,10 +211,11 @@ fn make(place: Place, config: Config, restarts: u32) -> Result<Made> {
         classes: kernel_classes,
         ports,
         attached,
-        umem: bound.umem,
+        umem: Arc::new(bound.umem),
         rx_ring,
         log,
         chaos: chaos::Chaos::default(),
+        streams,
         rings: bound.rings,
         takers: Takers::default(),
         taken: Mutex::default(),
@@ -219,7 +228,7 @@ fn make(place: Place, config: Config, restarts: u32) -> Result<Made> {
         cpu: Mutex::default(),
         mounted,
     };
-    Ok((dataplane, (pool, epoll), hostile))
+    Ok((dataplane, (pool, epoll), hostile, parts))
 }
 
 /// The pool's epoll instance, a second handle of it for those who add kicks, and the counter that wakes it.
@@ -314,6 +323,9 @@ impl Dataplane {
         }
         for taker in self.takers.list() {
             self.takers.evict(taker.id, "it did not stop when asked");
+        }
+        if let Some(streams) = &self.streams {
+            streams.end();
         }
         self.log.end();
         if let Err(error) = classifier.unpin() {

@@ -17,6 +17,7 @@ use weir_ebpf_loader::{AttachWish, Attached, Classifier};
 
 use super::Ring;
 use super::classes::KernelClasses;
+use super::streams::Area;
 
 /// Slots of the ring on which mirrored frames leave an interface.
 const TX_RING: u32 = 1024;
@@ -109,8 +110,9 @@ pub(super) fn bind(config: &Config, ports: &mut [Port], classes: &KernelClasses)
     };
     let budget = queue_budget(shape)?;
     let queue_count: u32 = ports.iter().map(|port| port.queues).sum();
-    let frames =
-        budget.frames.checked_mul(queue_count).context("more frames than 2^32; use fewer queues or smaller rings")?;
+    let streams = Area::of(config.tcp()).frames(memory.frame_size);
+    let frames = budget.frames.checked_mul(queue_count).and_then(|frames| frames.checked_add(streams));
+    let frames = frames.context("more frames than 2^32; use fewer queues or smaller rings")?;
     let node = ports.first().and_then(|port| port.link.numa_node);
     let umem = Umem::create_with(UmemOptions {
         frames,

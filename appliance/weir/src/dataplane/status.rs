@@ -52,6 +52,7 @@ pub(super) fn status(dataplane: &Dataplane) -> Result<Status> {
         features: features(dataplane, &takers),
         evicted: dataplane.takers.evicted(),
         log: dataplane.log.status(),
+        streams: dataplane.streams.as_ref().map(super::streams::Streams::status),
         processes,
         rings,
         counters: counters::balance(dataplane)?,
@@ -104,7 +105,22 @@ fn rings(dataplane: &Dataplane) -> Result<Vec<RingStatus>> {
             dropped: lost.by_kernel(),
         })
     };
-    dataplane.rings.iter().map(status).collect()
+    let mut all: Vec<RingStatus> = dataplane.rings.iter().map(status).collect::<Result<_>>()?;
+    for (streams, lane) in
+        dataplane.streams.iter().flat_map(|streams| streams.lanes.iter().map(move |lane| (streams, lane)))
+    {
+        let figures = lane.gauges.read();
+        all.push(RingStatus {
+            interface: "streams".to_owned(),
+            queue: 0,
+            class: lane.class,
+            takers: dataplane.classes.takers(lane.class).names(),
+            size: streams.size,
+            fill: (figures.produced - figures.recycled.min(figures.produced)) as u32, // at most the lane's size
+            dropped: 0,                                                               // a full lane stops the receive
+        });
+    }
+    Ok(all)
 }
 
 /// Figures of one process, from the last call to this one.
@@ -178,8 +194,8 @@ fn feature(dataplane: &Dataplane, takers: &[Taker], name: FeatureName) -> Featur
         Some(TakerState::Starting) => ProcessState::Starting,
         None => ProcessState::BackingOff,
     };
-    let taken = dataplane.rings_of(name.as_str()).unwrap_or_default();
-    let behind = taken.iter().map(|ring| {
+    let rings = dataplane.rings_of(name.as_str()).unwrap_or_default();
+    let behind = rings.iter().map(|ring| {
         let figures = ring.gauges.read();
         figures.produced.saturating_sub(figures.recycled)
     });
@@ -188,13 +204,20 @@ fn feature(dataplane: &Dataplane, takers: &[Taker], name: FeatureName) -> Featur
     FeatureStatus {
         name,
         state,
-        frames: dataplane.taken_of(name.as_str()).load(std::sync::atomic::Ordering::Relaxed),
+        frames: taken(dataplane, name.as_str()),
         events: dataplane.board.events(name.as_str()),
         records: dataplane.board.posted(name.as_str()),
         behind: behind.sum(),
         slowed_us: dataplane.chaos.delay(name.as_str()).as_micros() as u64, // at most 1 s
         window,
     }
+}
+
+/// Frames that the taker `name` has finished, of the wire and of streams.
+fn taken(dataplane: &Dataplane, name: &str) -> u64 {
+    let streams = dataplane.streams.as_ref().map(|streams| streams.taken_of(name));
+    let counts = [Some(dataplane.taken_of(name)), streams];
+    counts.into_iter().flatten().map(|count| count.load(std::sync::atomic::Ordering::Relaxed)).sum()
 }
 
 /// The one-second window that closed last.

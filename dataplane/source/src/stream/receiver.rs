@@ -454,9 +454,9 @@ impl Receiver {
         let before = source.connection.replace(place);
         connection.source = Some(at);
         let word = StreamWord::new(StreamSays::Welcome, source.next, source.base() + self.limits.credit);
-        if !connection.say(&word) {
-            self.tell(at);
-        }
+        connection.say(&word);
+        // What is finished may be more than the sender has heard: an acknowledgement may have died with a connection.
+        self.tell(at);
         if let Some(before) = before
             && let Some(mut old) = self.connections.get_mut(before).and_then(Option::take)
         {

@@ -196,3 +196,17 @@ fn limits() {
     let deep = Config::parse(&"[".repeat(100_000)).expect_err("too deep");
     assert!(!deep.to_string().contains('\n'), "{deep}");
 }
+
+#[test]
+fn streams() {
+    check(&[
+        ("tcp: {listen: [nowhere]}", "1:16: nowhere", "neither an address", "127.0.0.1:48103"),
+        ("tcp: {listen: [\"unix:ingest.sock\"]}", "1:16: unix:ingest.sock", "absolute path", "unix:/run"),
+        ("tcp: {listen: [\"[::]:1\", \"[::]:1\"]}", "1:26: [::]:1", "twice", "remove"),
+        ("tcp: {connections: 0}", "1:20: 0", "from 1 to 100000", "10000"),
+        ("tcp: {buffers_mib: 3}", "1:20: 3", "power of two", "write 4"),
+        ("tcp: {credit: -1}", "1:15: -1", "whole number", "decimal"),
+        ("tcp: {stall_seconds: 4000}", "1:22: 4000", "from 1 to 3600", "write 10"),
+        ("tcp: {port: 1}", "1:7: port", "no such key", "listen"),
+    ]);
+}

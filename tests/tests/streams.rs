@@ -1,0 +1,220 @@
+//! Does a message over a stream get where the same datagram would, and is it there once, whatever dies?
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use weir_appliance_control::message::{NewRule, Request, Status, StreamsStatus};
+use weir_appliance_sdk_rust::{IngestAddress, StreamClient, StreamOptions};
+use weir_dataplane_io::wait::PidFd;
+use weir_dataplane_log::{LogReader, verify};
+use weir_ebpf_abi::message::{PORT_STANDARD, StandardHeader};
+use weir_tests::{DEADLINE, Rig, scaled, wired};
+use zerocopy::IntoBytes;
+
+/// Time a box has to be back after a kill: it is started again with a back-off of up to five seconds.
+const BACK: Duration = Duration::from_secs(60);
+
+/// A folder of this test, empty.
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("weir-streams-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder); // of an earlier process with the same number
+    std::fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
+
+/// Type 1 is audited, type 2 is audited and kept, type 3 is dropped, the rest goes to nobody.
+fn config(folder: &Path) -> String {
+    format!(
+        "features: {{streaming: {{enabled: false}}, test1: {{enabled: true}}}}\n\
+         rules:\n  \
+           - {{name: audited, match: \"type 1\", action: deliver, to: [test1]}}\n  \
+           - {{name: kept, match: \"type 2\", action: deliver, to: [test1], durable: true}}\n  \
+           - {{name: unwanted, match: \"type 3\", action: drop}}\n\
+         log: {{folder: {0}/log, segment_mib: 4, keep_mib: 512}}\n\
+         tcp: {{listen: [\"unix:{0}/ingest.sock\"], buffers_mib: 1}}\n",
+        folder.display()
+    )
+}
+
+fn client(folder: &Path, source: u32) -> StreamClient {
+    StreamClient::new(address(folder), StreamOptions::new(source))
+}
+
+fn address(folder: &Path) -> IngestAddress {
+    format!("unix:{}/ingest.sock", folder.display()).parse().expect("an address")
+}
+
+fn message(kind: u32, source: u32, sequence: u32, length: usize) -> Vec<u8> {
+    let header = StandardHeader {
+        message_type: kind.into(),
+        source_agent_id: source.into(),
+        sequence_number: sequence.into(),
+        ..StandardHeader::default()
+    };
+    let mut bytes = header.as_bytes().to_vec();
+    bytes.resize(length, sequence as u8);
+    bytes
+}
+
+fn streams(status: &Status) -> StreamsStatus {
+    status.streams.clone().unwrap_or_default()
+}
+
+#[test]
+fn a_message_over_a_stream_goes_where_its_datagram_would() {
+    wired!("a_message_over_a_stream_goes_where_its_datagram_would");
+    let folder = folder("steered");
+    let mut rig = Rig::new(&config(&folder));
+    let mut client = client(&folder, 7);
+    for n in 0..4_000_u32 {
+        let length = 28 + (n as usize * 37) % 4_000;
+        client.send(PORT_STANDARD, &message(n % 5, 7, n, length), DEADLINE).expect("it is accepted");
+    }
+    client.flush(DEADLINE).expect("everything is acknowledged");
+    let all = |status: &Status| {
+        let streams = streams(status);
+        streams.messages == 4_000 && streams.per_taker.get("test1") == Some(&1_600)
+    };
+    let status = rig.appliance.wait_until("the feature has its messages", DEADLINE, all).expect("it has them");
+    let found = streams(&status);
+    assert_eq!(
+        (found.messages, found.delivered, found.dropped, found.untaken),
+        (4_000, 1_600, 800, 1_600),
+        "{found:?}"
+    );
+    assert_eq!((found.per_taker.get("log"), found.duplicates), (Some(&800), 0), "{found:?}");
+    assert!(found.refused.is_empty(), "{found:?}");
+    // What the wire counts is not touched.
+    assert_eq!(status.counters.per_taker.get("test1").copied().unwrap_or(0), 0);
+    // A rule that is made now holds for the next message.
+    let rule: NewRule =
+        serde_json::from_str(r#"{"match":"type 4","action":"deliver","to":["test1"]}"#).expect("a rule");
+    rig.appliance.ask(&Request::SteerAdd { rule, place: None }).expect("one rule more");
+    for n in 0..10 {
+        client.send(PORT_STANDARD, &message(4, 7, n, 100), DEADLINE).expect("it is accepted");
+    }
+    client.flush(DEADLINE).expect("everything is acknowledged");
+    let more = |status: &Status| streams(status).per_taker.get("test1") == Some(&1_610);
+    rig.appliance.wait_until("the new rule is in force", DEADLINE, more).expect("it is");
+    assert!(rig.appliance.stop(), "it ends by itself with code 0");
+    assert_eq!(kept(&folder), (0..4_000).filter(|n| n % 5 == 2).map(|n| (7, n)).collect::<Vec<_>>());
+}
+
+/// (source, sequence) of every record of a stream in the log, in order.
+fn kept(folder: &Path) -> Vec<(u32, u64)> {
+    let log = folder.join("log");
+    let found = verify(&log).expect("a log");
+    assert!(found.damage.is_empty(), "{found:?}");
+    let mut reader = LogReader::open(&log).expect("a log");
+    let mut kept = Vec::new();
+    while let Some(record) = reader.next_record().expect("sound records") {
+        if record.stamp.stream {
+            kept.push((record.stamp.source, record.stamp.sequence));
+        }
+    }
+    kept
+}
+
+/// Whom the kill hits.
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Dataplane,
+    Worker,
+    Sender,
+}
+
+#[test]
+fn what_is_acknowledged_is_in_the_log_once_whoever_dies() {
+    wired!("what_is_acknowledged_is_in_the_log_once_whoever_dies");
+    let folder = folder("killed");
+    let mut rig = Rig::new(&config(&folder));
+    let kills = scaled(6, 300);
+    let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let mut sender = Sending::start(&folder, 0, &stop, &acknowledged);
+    for kill in 0..kills {
+        let victim = [Victim::Worker, Victim::Sender, Victim::Dataplane][kill as usize % 3];
+        let enough = acknowledged.load(Ordering::Relaxed) + 200;
+        let deadline = Instant::now() + BACK;
+        while acknowledged.load(Ordering::Relaxed) < enough {
+            assert!(
+                Instant::now() < deadline,
+                "no more is acknowledged before kill {kill}: {:?}",
+                rig.appliance.status()
+            );
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        match victim {
+            Victim::Dataplane => end(&rig, "dataplane"),
+            Victim::Worker => end(&rig, "worker test1"),
+            Victim::Sender => {
+                // A sender that dies forgets what it kept, and its successor knows only what was acknowledged.
+                let known = sender.die();
+                sender = Sending::start(&folder, known, &stop, &acknowledged);
+            }
+        }
+    }
+    let until = sender.finish(&stop);
+    rig.appliance.wait_ready().expect("everything runs again");
+    assert!(rig.appliance.stop(), "it ends by itself with code 0");
+    let kept = kept(&folder);
+    let once: std::collections::BTreeSet<u64> = kept.iter().map(|(_, sequence)| *sequence).collect();
+    assert_eq!(once.len(), kept.len(), "no message stands twice");
+    let missing: Vec<u64> = (0..until).filter(|sequence| !once.contains(sequence)).collect();
+    assert!(missing.is_empty(), "acknowledged and not in the log: {missing:?} of {until}");
+}
+
+fn end(rig: &Rig, name: &str) {
+    if let Ok(pid) = rig.appliance.process(name) {
+        PidFd::open(pid).and_then(|process| process.kill()).expect("it can be killed");
+    } // else it has not come back from the kill before
+}
+
+/// A sender in a thread that sends durable messages without a pause.
+struct Sending {
+    die: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<u64>,
+}
+
+impl Sending {
+    fn start(folder: &Path, first: u64, stop: &Arc<AtomicBool>, acknowledged: &Arc<AtomicU64>) -> Self {
+        let die = Arc::new(AtomicBool::new(false));
+        let (dead, stop, acknowledged, address) =
+            (Arc::clone(&die), Arc::clone(stop), Arc::clone(acknowledged), address(folder));
+        let thread = std::thread::spawn(move || {
+            let mut options = StreamOptions { first, window: 256, ..StreamOptions::new(5) };
+            let mut client = StreamClient::new(address.clone(), options);
+            while !stop.load(Ordering::Relaxed) && !dead.load(Ordering::Relaxed) {
+                let sequence = client.sequence() as u32;
+                match client.send(PORT_STANDARD, &message(2, 5, sequence, 300), Duration::from_millis(50)) {
+                    Ok(_) | Err(weir_appliance_sdk_rust::StreamFailure::Full { .. }) => {}
+                    // The box has more than was acknowledged to the predecessor: the next number is what it expects.
+                    Err(weir_appliance_sdk_rust::StreamFailure::Ahead { expected, .. }) => {
+                        options.first = expected;
+                        client = StreamClient::new(address.clone(), options);
+                    }
+                    Err(failure) => panic!("{failure}"),
+                }
+                acknowledged.store(client.sequence() - client.waiting() as u64, Ordering::Relaxed);
+            }
+            if !dead.load(Ordering::Relaxed) {
+                client.flush(BACK).expect("the rest is acknowledged");
+            }
+            client.sequence() - client.waiting() as u64
+        });
+        Self { die, thread }
+    }
+
+    /// Ends without a word more; gives the first sequence that was not acknowledged.
+    fn die(self) -> u64 {
+        self.die.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the sender ends")
+    }
+
+    /// Sends the rest; gives the first sequence that was never given.
+    fn finish(self, stop: &AtomicBool) -> u64 {
+        stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("the sender ends")
+    }
+}
