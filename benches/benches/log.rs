@@ -57,7 +57,7 @@ fn spec(folder: &Path) -> LogSpec {
 /// Puts `total` bytes of frames into the log.
 fn fill(writer: &mut LogWriter, frame: &[u8], total: usize) -> Result<()> {
     for number in 0..total / frame.len() {
-        let stamp = Stamp { class: 1, source: 7, sequence: number, time_ns: realtime_ns(), stream: false };
+        let stamp = Stamp { class: 1, source: 7, sequence: number as u64, time_ns: realtime_ns(), stream: false };
         loop {
             match writer.append(&stamp, &[frame]) {
                 Ok(_) => break,

@@ -15,6 +15,7 @@ use weir_appliance_control::config::{Config, ListenAddress, TcpSpec};
 use weir_appliance_control::message::StreamsStatus;
 use weir_appliance_control::taker::Taker;
 use weir_dataplane_io::clock::monotonic_ns;
+use weir_dataplane_io::cpu;
 use weir_dataplane_io::shared::{SharedMemory, Writers};
 use weir_dataplane_io::sockets::Listening;
 use weir_dataplane_io::umem::Umem;
@@ -280,6 +281,11 @@ pub(super) fn start(
     let (ready, made) = mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name("streams".into()).spawn(move || {
         let Some(streams) = &shared.streams else { return };
+        if let Some(core) = shared.cores.critical.last()
+            && let Err(error) = cpu::pin(*core)
+        {
+            tracing::warn!("streams are not pinned to core {core}: {error}");
+        }
         // An io_uring belongs to the thread that makes it.
         let receiver = Receiver::new(setup).map_err(anyhow::Error::from).and_then(|mut receiver| {
             receiver.watch(&parts.epoll)?;
