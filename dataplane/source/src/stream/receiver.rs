@@ -102,6 +102,8 @@ pub struct Receiver {
     /// Sources whose senders are to be told something.
     news: Vec<usize>,
     looked_ns: u64,
+    /// Listeners that are asked again at the next look.
+    deaf: Vec<usize>,
 }
 
 impl Receiver {
@@ -136,6 +138,7 @@ impl Receiver {
             returned: false,
             news: Vec::new(),
             looked_ns: 0,
+            deaf: Vec::new(),
         })
     }
 
@@ -224,9 +227,8 @@ impl Receiver {
                 Happened::Connected { socket, .. } => self.connected(socket, now_ns)?,
                 Happened::ListenerStopped { listener, .. } => {
                     self.counts.failed += 1;
-                    if let Some(there) = self.listeners.get(listener) {
-                        self.ring.accept(there, listener)?;
-                    }
+                    // No descriptor is left, most of all: asked again at once it would say so again at once.
+                    self.deaf.push(listener);
                 }
                 Happened::Arrived { connection, buffer, address, length, emptied, more } => {
                     self.arrived(connection, Piece { buffer, address, length }, emptied, more, now_ns, steering);
@@ -239,6 +241,11 @@ impl Receiver {
         if now_ns.saturating_sub(self.looked_ns) > LOOK_EVERY_NS {
             self.looked_ns = now_ns;
             self.end_stalled(now_ns);
+            for listener in std::mem::take(&mut self.deaf) {
+                if let Some(there) = self.listeners.get(listener) {
+                    self.ring.accept(there, listener)?;
+                }
+            }
         }
         for (lane, bit) in self.lanes.iter_mut().zip(0..u64::BITS) {
             turn.published |= u64::from(lane.publish()) << bit;
@@ -442,6 +449,8 @@ impl Receiver {
 
     fn drop_carry(&mut self, connection: &mut Connection) {
         self.carried = self.carried.saturating_sub(connection.carry.len());
+        // Others may wait for this memory.
+        self.returned |= !self.waiting.is_empty();
         // Memory for one message is not kept by ten thousand connections.
         connection.carry = Vec::new();
     }
@@ -577,6 +586,7 @@ impl Receiver {
     fn end(&mut self, connection: &mut Connection, place: usize) {
         for piece in connection.pieces.drain(..) {
             self.buffers.let_go(piece.buffer);
+            self.returned = true;
         }
         self.drop_carry(connection);
         if let Some(source) = connection.source.and_then(|at| self.sources.get_mut(at))
