@@ -6,11 +6,12 @@
 pub mod class;
 pub mod client;
 pub mod config;
+pub mod config_file;
 pub mod matching;
 pub mod message;
 pub mod name;
 pub mod problem;
+pub mod resources;
 pub mod share;
-pub mod store;
 pub mod tables;
 pub mod taker;

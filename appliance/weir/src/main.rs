@@ -39,7 +39,7 @@ use weir_appliance_console::why::WhyArgs;
 use weir_appliance_control::config::Config;
 use weir_appliance_control::name::InterfaceName;
 use weir_appliance_control::problem::Problem;
-use weir_appliance_control::store;
+use weir_appliance_control::config_file;
 
 use place::Place;
 
@@ -185,13 +185,13 @@ fn failure(error: anyhow::Error) -> Failure {
 }
 
 fn place(args: &ProcessArgs) -> anyhow::Result<Place> {
-    let config = store::load(&args.config)?;
+    let config = config_file::load(&args.config)?;
     Ok(Place::of(&args.config, &config.control().socket))
 }
 
 /// `weir up`: the configuration in force is written where the children read it and `weir steer` changes it.
 fn up(args: &UpArgs) -> anyhow::Result<Exit> {
-    let mut config = args.config.as_deref().map_or_else(|| Ok(Config::default()), store::load)?;
+    let mut config = args.config.as_deref().map_or_else(|| Ok(Config::default()), config_file::load)?;
     if !args.interface.is_empty() {
         config = config.with_interfaces(&args.interface)?;
     }
@@ -205,7 +205,7 @@ fn up(args: &UpArgs) -> anyhow::Result<Exit> {
     })?;
     place.config = given.unwrap_or_else(|| place.folder().join("weir.yaml"));
     if args.config.as_ref() != Some(&place.config) {
-        store::save(&place.config, &config)?;
+        config_file::save(&place.config, &config)?;
     }
     let features = config.enabled().map(|feature| feature.as_str().to_owned()).collect();
     supervise::up(place, features)?;

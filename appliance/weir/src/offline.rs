@@ -12,7 +12,7 @@ use weir_appliance_control::class::classes;
 use weir_appliance_control::config::Config;
 use weir_appliance_control::message::WhyFrame;
 use weir_appliance_control::problem::Problem;
-use weir_appliance_control::store;
+use weir_appliance_control::config_file;
 use weir_ebpf_abi::explain::Explanation;
 use weir_ebpf_loader::HostTables;
 
@@ -42,7 +42,7 @@ pub(crate) fn why(args: &WhyArgs, out: &mut dyn Write) -> Outcome {
 const FRAMES_AHEAD: usize = 1024;
 
 fn judge(path: &Path, config: Option<&Path>, judged: &SyncSender<Result<WhyFrame, Failure>>) -> Result<()> {
-    let config = config.map_or_else(|| Ok(Config::default()), store::load)?;
+    let config = config.map_or_else(|| Ok(Config::default()), config_file::load)?;
     let kernel_classes = KernelClasses::of(&classes(&config), config.interfaces().len().max(1))?;
     let (rules, buckets) = steering::rules(&config, &kernel_classes).map_err(|problem| anyhow!("{problem}"))?;
     let tables = HostTables::new(&rules, &buckets, &steering::offline_agents(&config))?;
@@ -61,7 +61,7 @@ fn judge(path: &Path, config: Option<&Path>, judged: &SyncSender<Result<WhyFrame
 /// `weir replay`.
 pub(crate) fn replay(args: &ReplayArgs, out: &mut dyn Write) -> Outcome {
     let config = match &args.config {
-        Some(path) => store::load(path).map_err(|error| failure(error.into()))?,
+        Some(path) => config_file::load(path).map_err(|error| failure(error.into()))?,
         None => Config::parse(replay::EVERYTHING).map_err(|error| failure(error.into()))?,
     };
     let report = replay::run(&args.file, &config).map_err(failure)?;

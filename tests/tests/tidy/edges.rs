@@ -31,7 +31,7 @@ const ROOMS: [(&str, &[&str]); 14] = [
 const FREE: [&str; 3] = ["appliance/weir", "tests", "benches"];
 
 /// Crates that open a dangerous room or carry a taste that must not spread, and the members that may use them.
-const DOORS: [(&str, &[&str]); 21] = [
+const DOORS: [(&str, &[&str]); 22] = [
     ("aya", &["ebpf/loader"]),
     ("aya-ebpf", &["ebpf/classifier"]),
     ("libc", &["dataplane/io"]),
@@ -45,6 +45,7 @@ const DOORS: [(&str, &[&str]); 21] = [
     ("clap", &["appliance/console", "appliance/weir"]),
     ("tracing-subscriber", &["appliance/weir"]),
     ("serde-saphyr", &["appliance/control"]),
+    ("redb", &["appliance/control"]),
     ("anyhow", &["appliance/lab", "appliance/console", "appliance/weir", "tests", "benches", "xtask"]),
     ("tokio", &[]),
     ("async-std", &[]),

@@ -17,7 +17,7 @@ use weir_appliance_control::message::{
 };
 use weir_appliance_control::name::{AgentId, RuleName};
 use weir_appliance_control::problem::Problem;
-use weir_appliance_control::store;
+use weir_appliance_control::config_file;
 use weir_ebpf_loader::Classifier;
 
 use super::classes::KernelClasses;
@@ -200,7 +200,7 @@ fn change(
     if let Some(streams) = &dataplane.streams {
         streams.steer(&steering).map_err(internal)?;
     }
-    let saved = store::save(&dataplane.place.config, &next);
+    let saved = config_file::save(&dataplane.place.config, &next);
     *config = next;
     let unsaved_because = saved.as_ref().err().map(ToString::to_string);
     Ok(Done { text, saved: saved.is_ok(), unsaved_because })

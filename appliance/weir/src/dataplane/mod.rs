@@ -30,7 +30,7 @@ use anyhow::{Context, Result, anyhow};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use weir_appliance_control::class::classes;
 use weir_appliance_control::config::{Config, CoreSet, WaitMode};
-use weir_appliance_control::store;
+use weir_appliance_control::config_file;
 use weir_dataplane_io::bpffs;
 use weir_dataplane_io::cpu::{self, CorePlan, CoreWish, Pick};
 use weir_dataplane_io::fds::Listener;
@@ -116,7 +116,7 @@ pub(crate) fn run(place: Place, restarts: u32) -> Result<()> {
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("a signal handler cannot be installed")?;
     }
-    let config = store::load(&place.config)?;
+    let config = config_file::load(&place.config)?;
     let control = control::listen(&place)?;
     let attach = Listener::bind(&place.attach)?;
     let fresh = !place.pins.exists();

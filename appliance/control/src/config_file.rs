@@ -8,7 +8,7 @@ use crate::config::{Config, ConfigError, MAX_FILE_BYTES};
 
 /// Why the file could not be used.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub enum ConfigFileError {
     /// It cannot be read.
     #[error("{}: cannot be read: {cause}; check the path and its permissions", path.display())]
     Read {
@@ -39,13 +39,13 @@ pub enum StoreError {
 ///
 /// # Errors
 /// The file cannot be read, or is refused.
-pub fn load(path: &Path) -> Result<Config, StoreError> {
-    let read = |cause| StoreError::Read { path: path.to_owned(), cause };
+pub fn load(path: &Path) -> Result<Config, ConfigFileError> {
+    let read = |cause| ConfigFileError::Read { path: path.to_owned(), cause };
     let mut text = String::new();
     // One byte more than the limit is enough for the parser to refuse the file as too long.
     let limit = MAX_FILE_BYTES as u64 + 1;
     File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text)).map_err(read)?;
-    Config::parse(&text).map_err(|cause| StoreError::Refused { path: path.to_owned(), cause })
+    Config::parse(&text).map_err(|cause| ConfigFileError::Refused { path: path.to_owned(), cause })
 }
 
 /// Replaces the file. What stood there before is kept beside it with `.last-good` behind its name, comments and all;
@@ -53,8 +53,8 @@ pub fn load(path: &Path) -> Result<Config, StoreError> {
 ///
 /// # Errors
 /// The file cannot be replaced; it is then what it was.
-pub fn save(path: &Path, config: &Config) -> Result<(), StoreError> {
-    replace(path, config.to_yaml().as_bytes()).map_err(|cause| StoreError::Write { path: path.to_owned(), cause })
+pub fn save(path: &Path, config: &Config) -> Result<(), ConfigFileError> {
+    replace(path, config.to_yaml().as_bytes()).map_err(|cause| ConfigFileError::Write { path: path.to_owned(), cause })
 }
 
 /// Where the file that stood before the last change is kept.
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     fn directory(test: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("weir-store-{test}-{}", std::process::id()));
+        let path = std::env::temp_dir().join(format!("weir-config-file-{test}-{}", std::process::id()));
         fs::create_dir_all(&path).expect("a directory");
         path
     }
