@@ -1,6 +1,6 @@
 //! Does a frame arrive where the rules say, and do all counters add up?
 
-use weir_appliance_control::message::{Answer, Request, WhyQuestion};
+use weir_appliance_control::message::{Answer, ConfigRequest, Request, WhyQuestion};
 use weir_tests::{BATCH, DEADLINE, MESSAGE, RULES, Rig, scaled, send, wired};
 
 #[test]
@@ -63,8 +63,10 @@ fn a_rule_set_while_traffic_flows_acts_on_the_next_frame_and_lists_its_count() {
     assert_eq!(dropped.dropped.get("rule-drop").copied().unwrap_or(0), 1_000, "{dropped:?}");
     let Ok(Answer::Rules(rules)) = rig.appliance.ask(&Request::SteerList) else { panic!("no list of rules") };
     assert_eq!((rules[0].rule.name.as_str(), rules[0].packets), ("stop-base", 1_000));
-    let written = std::fs::read_to_string(rig.appliance.config()).expect("the file is there");
-    assert!(written.contains("stop-base"), "the configuration file has the rule: {written}");
+    let history = Request::Config(ConfigRequest::History { limit: 1 });
+    let Ok(Answer::History(rows)) = rig.appliance.ask(&history) else { panic!("no history") };
+    assert!(rows[0].writes.contains(&"rules/stop-base".to_owned()), "the store has the rule: {rows:?}");
+    assert!(rows[0].author.contains("uid 0"), "{rows:?}");
     let name = "stop-base".parse().expect("a name");
     rig.appliance.ask(&Request::SteerRemove { name }).expect("the rule goes");
     send(&mut sender, &mut traffic, 1_000);

@@ -11,6 +11,7 @@ use weir_appliance_control::name::{AgentId, InterfaceName, Mac};
 use weir_appliance_control::problem::Problem;
 
 use crate::answer::{Ask, Exit, Outcome, json, unexpected};
+use crate::config::MannerArgs;
 use crate::table::{Column, Table};
 
 /// Agents: list, show, set, remove.
@@ -23,7 +24,7 @@ pub enum AgentCommand {
     /// Set an agent: a new one, or new values for a known one.
     Set(SetArgs),
     /// Remove an agent; frames to it then pass to the network stack.
-    Remove(NumberedArgs),
+    Remove(RemoveArgs),
 }
 
 /// One agent, by its number.
@@ -34,6 +35,17 @@ pub struct NumberedArgs {
     /// Whom to ask, and how to print.
     #[command(flatten)]
     pub ask: Ask,
+}
+
+/// One agent that goes.
+#[derive(Args, Clone, Debug)]
+pub struct RemoveArgs {
+    /// Which.
+    #[command(flatten)]
+    pub numbered: NumberedArgs,
+    /// How the change is made.
+    #[command(flatten)]
+    pub manner: MannerArgs,
 }
 
 /// An agent's values.
@@ -59,6 +71,9 @@ pub struct SetArgs {
     /// What it prefers: text, audio, image, sensor; several with commas.
     #[arg(long, value_parser = modality)]
     pub modality: Option<ModalitySet>,
+    /// How the change is made.
+    #[command(flatten)]
+    pub manner: MannerArgs,
     /// Whom to ask, and how to print.
     #[command(flatten)]
     pub ask: Ask,
@@ -98,8 +113,10 @@ impl AgentCommand {
         match self {
             Self::List(ask) => list(ask, None, out),
             Self::Show(numbered) => list(&numbered.ask, Some(numbered.id), out),
-            Self::Set(set) => set.ask.change(&set.request(), out),
-            Self::Remove(numbered) => numbered.ask.change(&Request::AgentRemove { id: numbered.id }, out),
+            Self::Set(set) => set.ask.change(&set.manner.around(set.request()), out),
+            Self::Remove(RemoveArgs { numbered, manner }) => {
+                numbered.ask.change(&manner.around(Request::AgentRemove { id: numbered.id }), out)
+            }
         }
     }
 }

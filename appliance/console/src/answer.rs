@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 use weir_appliance_control::client;
 use weir_appliance_control::config::ControlSpec;
-use weir_appliance_control::message::{Answer, Done, Reply, Request};
+use weir_appliance_control::message::{Answer, Changed, Done, Reply, Request};
 use weir_appliance_control::problem::Problem;
 
 /// What a command found, if it could be carried out.
@@ -79,6 +79,7 @@ impl Ask {
     pub(crate) fn change(&self, request: &Request, out: &mut dyn Write) -> Outcome {
         match self.call(request)? {
             Answer::Done(done) => done_text(&done, self.json, out),
+            Answer::Changed(changed) => changed_text(&changed, self.json, out),
             other => Err(unexpected(&self.socket, &other).into()),
         }
     }
@@ -92,6 +93,20 @@ fn done_text(done: &Done, as_json: bool, out: &mut dyn Write) -> Outcome {
         (true, _) => writeln!(out, "{}", done.text)?,
         (false, Some(why)) => writeln!(out, "{}\nuntil the next start only: {why}", done.text)?,
         (false, None) => writeln!(out, "{}\nuntil the next start only", done.text)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn changed_text(changed: &Changed, as_json: bool, out: &mut dyn Write) -> Outcome {
+    if as_json {
+        return json(changed, out);
+    }
+    match changed.revision {
+        Some(revision) => writeln!(out, "{} (revision {revision})", changed.text)?,
+        None => writeln!(out, "{}", changed.text)?,
+    }
+    if let Some(seconds) = changed.confirm_within_s {
+        writeln!(out, "it is taken back in {seconds} s, unless you keep it with: weir confirm")?;
     }
     Ok(Exit::Done)
 }
@@ -128,6 +143,20 @@ mod tests {
         assert_eq!(code(Err(io::Error::from(io::ErrorKind::BrokenPipe).into())), shown(0));
         assert_eq!(code(Err(Problem::new("x", "is bad", "write y").into())), shown(2));
         assert_eq!(String::from_utf8(errors).expect("text"), "weir: x: is bad; write y\n");
+    }
+
+    #[test]
+    fn a_change_says_its_revision_and_how_to_keep_it() {
+        let text = |revision, confirm_within_s| {
+            let changed =
+                Changed { text: "rule x added".into(), saved: confirm_within_s.is_none(), revision, confirm_within_s };
+            let mut out = Vec::new();
+            changed_text(&changed, false, &mut out).expect("written");
+            String::from_utf8(out).expect("text")
+        };
+        let seven = Some(weir_appliance_control::resources::Revision(7));
+        assert_eq!(text(seven, None), "rule x added (revision 7)\n");
+        assert!(text(seven, Some(60)).ends_with("\nit is taken back in 60 s, unless you keep it with: weir confirm\n"));
     }
 
     #[test]

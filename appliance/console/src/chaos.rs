@@ -46,7 +46,7 @@ impl ChaosCommand {
 }
 
 /// A time with its unit: `200us`, `5ms`, `60s`, `2m`; `0` needs none.
-fn time(text: &str) -> Result<Duration, Problem> {
+pub(crate) fn time(text: &str) -> Result<Duration, Problem> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let number: Option<u64> = number.parse().ok().filter(|number| *number <= 1_000_000_000);

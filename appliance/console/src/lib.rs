@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod answer;
 pub mod chaos;
+pub mod config;
 pub mod demo;
 pub mod doctor;
 pub mod figures;

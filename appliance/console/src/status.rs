@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use clap::Args;
+use weir_appliance_control::keeper::PendingChange;
 use weir_appliance_control::message::{
     Answer, Counters, FeatureStatus, LogStatus, ProcessState, Request, Status, StreamsStatus,
 };
@@ -56,6 +57,13 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     let weir = &status.weir;
     let head = format!("weir {} on {}, up {}", weir.version, weir.host.name, duration(weir.uptime_s));
     writeln!(out, "{}", cut(&head, WIDTH))?;
+    if let Some(pending) = &status.pending {
+        let reason = if pending.reason.is_empty() { String::new() } else { format!(" ({})", pending.reason) };
+        let PendingChange { revision, left_s, author, .. } = pending;
+        let line =
+            format!("UNCONFIRMED for {left_s} s more: revision {revision} by {author}{reason}; weir confirm keeps it");
+        writeln!(out, "{}", cut(&line, WIDTH))?;
+    }
     let mut ports =
         Table::new([Column::Name("port"), Column::Name("mode"), Column::Number("queues"), Column::Text("why")]);
     for port in &status.interfaces {

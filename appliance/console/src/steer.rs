@@ -11,6 +11,7 @@ use weir_appliance_control::share::Share;
 use weir_appliance_control::taker::FeatureName;
 
 use crate::answer::{Ask, Exit, Outcome, json, unexpected};
+use crate::config::MannerArgs;
 use crate::numbers::{bytes, exact};
 use crate::table::{Column, Table};
 
@@ -24,7 +25,7 @@ pub enum SteerCommand {
     /// Add a rule; it works from the next frame.
     Add(AddArgs),
     /// Remove a rule.
-    Remove(NamedArgs),
+    Remove(RemoveArgs),
 }
 
 /// One rule, by its name.
@@ -35,6 +36,17 @@ pub struct NamedArgs {
     /// Whom to ask, and how to print.
     #[command(flatten)]
     pub ask: Ask,
+}
+
+/// One rule that goes.
+#[derive(Args, Clone, Debug)]
+pub struct RemoveArgs {
+    /// Which.
+    #[command(flatten)]
+    pub named: NamedArgs,
+    /// How the change is made.
+    #[command(flatten)]
+    pub manner: MannerArgs,
 }
 
 /// A new rule.
@@ -64,6 +76,9 @@ pub struct AddArgs {
     /// Its place, 1 to be asked first; last if there is none.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub priority: Option<u32>,
+    /// How the change is made.
+    #[command(flatten)]
+    pub manner: MannerArgs,
     /// Whom to ask, and how to print.
     #[command(flatten)]
     pub ask: Ask,
@@ -93,8 +108,10 @@ impl SteerCommand {
         match self {
             Self::List(ask) => list(ask, None, out),
             Self::Show(named) => list(&named.ask, Some(&named.name), out),
-            Self::Add(add) => add.ask.change(&add.request(), out),
-            Self::Remove(named) => named.ask.change(&Request::SteerRemove { name: named.name.clone() }, out),
+            Self::Add(add) => add.ask.change(&add.manner.around(add.request()), out),
+            Self::Remove(RemoveArgs { named, manner }) => {
+                named.ask.change(&manner.around(Request::SteerRemove { name: named.name.clone() }), out)
+            }
         }
     }
 }

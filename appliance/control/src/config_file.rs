@@ -1,10 +1,10 @@
-//! The configuration's file: read, and replaced in one step so that a crash leaves the old one or the new one.
+//! The configuration's file. It is read and never written: what is in force lives in the store.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::config::{Config, ConfigError, MAX_FILE_BYTES};
+use crate::config::{Config, ConfigError, Layer, MAX_FILE_BYTES};
 
 /// Why the file could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -25,14 +25,6 @@ pub enum ConfigFileError {
         /// What is wrong, and where.
         cause: ConfigError,
     },
-    /// It cannot be replaced; the old one stands as it was.
-    #[error("{}: cannot be written: {cause}; check that its directory can be written and has room", path.display())]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        cause: io::Error,
-    },
 }
 
 /// Reads the configuration.
@@ -48,43 +40,25 @@ pub fn load(path: &Path) -> Result<Config, ConfigFileError> {
     Config::parse(&text).map_err(|cause| ConfigFileError::Refused { path: path.to_owned(), cause })
 }
 
-/// Replaces the file. What stood there before is kept beside it with `.last-good` behind its name, comments and all;
-/// the new text replaces it by one rename, after it is on the disk.
+/// Reads a file as a layer of a configuration, under its absolute name.
 ///
 /// # Errors
-/// The file cannot be replaced; it is then what it was.
-pub fn save(path: &Path, config: &Config) -> Result<(), ConfigFileError> {
-    replace(path, config.to_yaml().as_bytes()).map_err(|cause| ConfigFileError::Write { path: path.to_owned(), cause })
+/// The file cannot be read.
+pub fn layer(path: &Path) -> Result<Layer, ConfigFileError> {
+    let read = |cause| ConfigFileError::Read { path: path.to_owned(), cause };
+    let mut text = String::new();
+    // One byte more than the limit is enough for the parser to refuse the file as too long.
+    let limit = MAX_FILE_BYTES as u64 + 1;
+    File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text)).map_err(read)?;
+    let name = fs::canonicalize(path).map_err(read)?;
+    Ok(Layer { name: name.to_string_lossy().into_owned(), text })
 }
 
-/// Where the file that stood before the last change is kept.
-pub fn last_good(path: &Path) -> PathBuf {
-    beside(path, ".last-good")
-}
-
-fn beside(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(end);
-    path.with_file_name(name)
-}
-
-fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
-    let new = beside(path, ".new");
-    let mut file = File::create(&new)?;
-    if let Ok(before) = fs::metadata(path) {
-        file.set_permissions(before.permissions())?;
-    }
-    file.write_all(text)?;
-    // The rename may reach the disk before the text otherwise, and a power cut would leave an empty file.
-    file.sync_all()?;
-    match fs::copy(path, beside(path, ".last-good.new")) {
-        Ok(_) => fs::rename(beside(path, ".last-good.new"), last_good(path))?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
-    }
-    fs::rename(&new, path)?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
+/// The overlay of this name beside a file: `weir.yaml` and `prod` give `prod.yaml` in the same folder. Something with a
+/// slash or a dot is a path already.
+#[must_use]
+pub fn overlay(file: &Path, name: &str) -> PathBuf {
+    if name.contains(['/', '.']) { PathBuf::from(name) } else { file.with_file_name(format!("{name}.yaml")) }
 }
 
 #[cfg(test)]
@@ -98,20 +72,15 @@ mod tests {
     }
 
     #[test]
-    fn a_change_keeps_what_stood_before() {
-        let directory = directory("change");
+    fn a_layer_has_the_absolute_name_and_an_overlay_stands_beside_its_file() {
+        let directory = directory("layer");
         let path = directory.join("weir.yaml");
-        let first = "# by hand\ninterfaces: [{name: eth0}]\n";
-        fs::write(&path, first).expect("written");
-        let config = load(&path).expect("a good file");
-        let rule = "rules: [{match: udp:5004, action: deliver, to: [streaming]}]";
-        let rule = Config::parse(rule).expect("a good rule").rules()[0].clone();
-        let changed = config.add_rule(rule, None).expect("a good change");
-        save(&path, &changed).expect("saved");
-        assert_eq!(load(&path).expect("read back"), changed);
-        assert_eq!(fs::read_to_string(last_good(&path)).expect("kept"), first);
-        let files = fs::read_dir(&directory).expect("listed").count();
-        assert_eq!(files, 2, "nothing else is left behind");
+        fs::write(&path, "wait: spin\n").expect("written");
+        let layer = layer(&path).expect("read");
+        assert!(layer.name.ends_with("weir.yaml") && layer.name.starts_with('/'), "{}", layer.name);
+        assert_eq!(layer.text, "wait: spin\n");
+        assert_eq!(overlay(&path, "prod"), directory.join("prod.yaml"));
+        assert_eq!(overlay(&path, "./x.yaml"), Path::new("./x.yaml"));
         fs::remove_dir_all(directory).expect("removed");
     }
 
@@ -127,8 +96,6 @@ mod tests {
             refused.ends_with("weir.yaml:1:7: never: this is not a way to wait; write one of: poll, spin"),
             "{refused}"
         );
-        let nowhere = save(&directory.join("no/weir.yaml"), &Config::default()).expect_err("no directory").to_string();
-        assert!(nowhere.contains("cannot be written"), "{nowhere}");
         fs::remove_dir_all(directory).expect("removed");
     }
 }

@@ -7,6 +7,8 @@ pub mod class;
 pub mod client;
 pub mod config;
 pub mod config_file;
+pub mod keeper;
+pub mod management;
 pub mod matching;
 pub mod message;
 pub mod name;

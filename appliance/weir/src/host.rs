@@ -30,3 +30,12 @@ pub(crate) fn mapping_pss(pid: u32, name: &str) -> Option<u64> {
     }
     Some(sum)
 }
+
+/// The name of a user, from the host's own table; at most 64 letters of it.
+#[must_use]
+pub(crate) fn user(uid: u32) -> Option<String> {
+    let table = fs::read_to_string("/etc/passwd").ok()?;
+    let uid = uid.to_string();
+    let line = table.lines().find(|line| line.split(':').nth(2) == Some(&uid))?;
+    Some(line.split(':').next()?.chars().filter(|letter| !letter.is_control()).take(64).collect())
+}

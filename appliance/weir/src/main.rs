@@ -14,6 +14,7 @@ mod offline;
 mod place;
 mod records;
 mod replay;
+mod seed;
 mod supervise;
 mod why;
 mod worker;
@@ -26,6 +27,7 @@ use clap::{Parser, Subcommand};
 use weir_appliance_console::agent::AgentCommand;
 use weir_appliance_console::answer::{Exit, Failure, Outcome, finish};
 use weir_appliance_console::chaos::ChaosCommand;
+use weir_appliance_console::config::{ConfigCommand, SettleArgs};
 use weir_appliance_console::demo::DemoArgs;
 use weir_appliance_console::doctor::DoctorArgs;
 use weir_appliance_console::line;
@@ -36,12 +38,12 @@ use weir_appliance_console::status::StatusArgs;
 use weir_appliance_console::steer::SteerCommand;
 use weir_appliance_console::top::TopArgs;
 use weir_appliance_console::why::WhyArgs;
-use weir_appliance_control::config::Config;
+use weir_appliance_control::config_file;
 use weir_appliance_control::name::InterfaceName;
 use weir_appliance_control::problem::Problem;
-use weir_appliance_control::config_file;
 
 use place::Place;
+use seed::Seed;
 
 /// A kernel-bypass edge appliance: classify in the driver, work on rings, forward in the kernel.
 #[derive(Parser)]
@@ -66,6 +68,13 @@ enum Command {
     /// Agents: where base messages go.
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// The configuration: check, show, compare, apply, roll back, and who changed what.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Keep the change that waits for its confirmation.
+    Confirm(SettleArgs),
+    /// Take back the change that waits for its confirmation.
+    Revert(SettleArgs),
     Why(WhyArgs),
     Replay(ReplayArgs),
     /// The durable log: its segments, its records, whether every byte is as it was written.
@@ -96,9 +105,15 @@ struct UpArgs {
     /// Interfaces to run on, instead of the configuration's; several with commas.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     interface: Vec<InterfaceName>,
-    /// The configuration. Without one the defaults are in force, and changes last until the end.
+    /// The configuration. Without one the defaults are in force.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// What differs here: NAME.yaml beside the configuration, or a path; several with commas, the last one decides.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', requires = "config")]
+    overlay: Vec<String>,
+    /// The store of what is in force, instead of /var/lib/weir/state.redb or the one beside a socket elsewhere.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
     /// The control socket, instead of the configuration's.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
@@ -113,9 +128,12 @@ struct DownArgs {
 
 #[derive(clap::Args)]
 struct ProcessArgs {
-    /// The configuration in force.
+    /// The control socket.
     #[arg(long)]
-    config: PathBuf,
+    control: PathBuf,
+    /// The store of what is in force.
+    #[arg(long)]
+    state: PathBuf,
     /// How often this process was started before.
     #[arg(long, default_value_t = 0)]
     restarts: u32,
@@ -154,6 +172,9 @@ fn run(command: Command, out: &mut dyn Write) -> Outcome {
         Command::Doctor(args) => doctor::run(&args, out),
         Command::Steer(args) => args.run(out),
         Command::Agent(args) => args.run(out),
+        Command::Config(args) => args.run(out),
+        Command::Confirm(args) => args.confirm(out),
+        Command::Revert(args) => args.revert(out),
         Command::Why(args) => match args.flow {
             Some(flow) => args.run_flow(flow, out),
             None => offline::why(&args, out),
@@ -163,11 +184,12 @@ fn run(command: Command, out: &mut dyn Write) -> Outcome {
         Command::Chaos(command) => command.run(out),
         Command::Load(command) => load::run(&command, out),
         Command::Demo(args) => demo::run(&args, out),
-        Command::Dataplane(args) => {
-            place(&args).and_then(|place| dataplane::run(place, args.restarts)).map(done).map_err(failure)
-        }
+        Command::Dataplane(args) => Seed::from_supervisor()
+            .and_then(|seed| dataplane::run(args.place(), seed, args.restarts))
+            .map(done)
+            .map_err(failure),
         Command::Worker { name, process } => {
-            place(&process).and_then(|place| worker::run(&name, &place, process.restarts)).map(done).map_err(failure)
+            worker::run(&name, &process.place(), process.restarts).map(done).map_err(failure)
         }
     }
 }
@@ -184,30 +206,31 @@ fn failure(error: anyhow::Error) -> Failure {
     }
 }
 
-fn place(args: &ProcessArgs) -> anyhow::Result<Place> {
-    let config = config_file::load(&args.config)?;
-    Ok(Place::of(&args.config, &config.control().socket))
+impl ProcessArgs {
+    fn place(&self) -> Place {
+        Place::of(&self.state, &self.control)
+    }
 }
 
-/// `weir up`: the configuration in force is written where the children read it and `weir steer` changes it.
+/// `weir up`: the files are read here, once; what is in force is the store's business.
 fn up(args: &UpArgs) -> anyhow::Result<Exit> {
-    let mut config = args.config.as_deref().map_or_else(|| Ok(Config::default()), config_file::load)?;
-    if !args.interface.is_empty() {
-        config = config.with_interfaces(&args.interface)?;
-    }
-    if let Some(socket) = &args.socket {
-        config = config.with_socket(socket.clone());
-    }
-    let given = args.config.clone().filter(|_| args.interface.is_empty() && args.socket.is_none());
-    let mut place = Place::of(std::path::Path::new(""), &config.control().socket);
+    let overlays =
+        |file: &PathBuf| args.overlay.iter().map(|name| config_file::overlay(file, name)).collect::<Vec<_>>();
+    let files: Vec<PathBuf> =
+        args.config.iter().flat_map(|file| std::iter::once(file.clone()).chain(overlays(file))).collect();
+    let read = {
+        let (interfaces, socket) = (args.interface.clone(), args.socket.clone());
+        move || Seed::read(&files, interfaces.clone(), socket.clone())
+    };
+    let seed = read()?;
+    let config = seed.config()?;
+    let control = &config.control().socket;
+    let state = args.state.clone().unwrap_or_else(|| seed::state_beside(control));
+    let place = Place::of(&state, control);
     std::fs::create_dir_all(place.folder()).map_err(|error| {
         anyhow::anyhow!("{}: cannot be made: {error}; run as root, or name another --socket", place.folder().display())
     })?;
-    place.config = given.unwrap_or_else(|| place.folder().join("weir.yaml"));
-    if args.config.as_ref() != Some(&place.config) {
-        config_file::save(&place.config, &config)?;
-    }
     let features = config.enabled().map(|feature| feature.as_str().to_owned()).collect();
-    supervise::up(place, features)?;
+    supervise::up(place, features, seed, Box::new(read))?;
     Ok(Exit::Done)
 }

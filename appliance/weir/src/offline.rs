@@ -10,9 +10,9 @@ use weir_appliance_console::replay::{self as shown, ReplayArgs};
 use weir_appliance_console::why::WhyArgs;
 use weir_appliance_control::class::classes;
 use weir_appliance_control::config::Config;
+use weir_appliance_control::config_file;
 use weir_appliance_control::message::WhyFrame;
 use weir_appliance_control::problem::Problem;
-use weir_appliance_control::config_file;
 use weir_ebpf_abi::explain::Explanation;
 use weir_ebpf_loader::HostTables;
 

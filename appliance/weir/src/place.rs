@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 /// The paths of one running weir.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// The configuration file that is in force and that `weir steer` and `weir agent` rewrite.
-    pub config: PathBuf,
+    /// The store of what is in force.
+    pub state: PathBuf,
     /// The control socket.
     pub control: PathBuf,
     /// Where workers attach.
@@ -21,14 +21,14 @@ pub(crate) const BPF_FS: &str = "/sys/fs/bpf";
 impl Place {
     /// The paths that belong to the control socket `control`. Two sockets in different folders make two instances.
     #[must_use]
-    pub(crate) fn of(config: &Path, control: &Path) -> Self {
+    pub(crate) fn of(state: &Path, control: &Path) -> Self {
         let folder = control.parent().unwrap_or(Path::new("/run/weir"));
         let instance = folder.file_name().map_or_else(|| "weir".into(), |name| name.to_string_lossy().into_owned());
         // Object names in the bpf file system may not contain dots.
         let instance: String =
             instance.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).collect();
         Self {
-            config: config.to_owned(),
+            state: state.to_owned(),
             control: control.to_owned(),
             attach: folder.join("attach.sock"),
             pins: Path::new(BPF_FS).join("weir").join(instance),
@@ -48,8 +48,8 @@ mod tests {
 
     #[test]
     fn two_folders_are_two_instances() {
-        let one = Place::of(Path::new("/etc/weir.yaml"), Path::new("/run/weir/control.sock"));
-        let two = Place::of(Path::new("/etc/weir.yaml"), Path::new("/run/weir.lab/control.sock"));
+        let one = Place::of(Path::new("/var/lib/weir/state.redb"), Path::new("/run/weir/control.sock"));
+        let two = Place::of(Path::new("/var/lib/weir/state.redb"), Path::new("/run/weir.lab/control.sock"));
         assert_eq!(one.pins, Path::new("/sys/fs/bpf/weir/weir"));
         assert_eq!(two.pins, Path::new("/sys/fs/bpf/weir/weir_lab"));
         assert_eq!(one.attach, Path::new("/run/weir/attach.sock"));

@@ -5,19 +5,23 @@
 //! forwarding base messages.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use weir_appliance_control::client;
+use weir_appliance_control::keeper::Manner;
+use weir_appliance_control::message::{Answer, ConfigRequest, Reply, Request};
 
 use weir_dataplane_io::IoError;
 use weir_dataplane_io::wait::PidFd;
 
 use crate::place::Place;
+use crate::seed::Seed;
 
 /// The line the dataplane prints when traffic flows through it.
 pub(crate) const READY_LINE: &str = "weir-dataplane ready";
@@ -34,6 +38,7 @@ enum Event {
     Ready,
     Exited(String, u32, ExitStatus),
     Signal,
+    Reload,
 }
 
 struct Watched {
@@ -45,9 +50,14 @@ struct Waiting {
     due: Instant,
 }
 
+/// Reads the files again.
+pub(crate) type ReadSeed = Box<dyn Fn() -> Result<Seed>>;
+
 /// The children and what is to become of them.
 struct Supervisor {
     place: Place,
+    seed: Seed,
+    read: ReadSeed,
     features: Vec<String>,
     running: BTreeMap<String, Watched>,
     waiting: BTreeMap<String, Waiting>,
@@ -64,11 +74,13 @@ const DATAPLANE: &str = "dataplane";
 ///
 /// # Errors
 /// When the dataplane cannot be started the first time: nothing is left half started.
-pub(crate) fn up(place: Place, features: Vec<String>) -> Result<()> {
+pub(crate) fn up(place: Place, features: Vec<String>, seed: Seed, read: ReadSeed) -> Result<()> {
     let (sender, events) = mpsc::channel();
     watch_signals(sender.clone())?;
     let mut supervisor = Supervisor {
         place,
+        seed,
+        read,
         features,
         running: BTreeMap::new(),
         waiting: BTreeMap::new(),
@@ -90,11 +102,12 @@ pub(crate) fn up(place: Place, features: Vec<String>) -> Result<()> {
 }
 
 fn watch_signals(events: Sender<Event>) -> Result<()> {
-    let mut signals =
-        signal_hook::iterator::Signals::new([SIGINT, SIGTERM]).context("signal handlers cannot be installed")?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
+        .context("signal handlers cannot be installed")?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
-        for _ in signals.forever() {
-            if events.send(Event::Signal).is_err() {
+        for signal in signals.forever() {
+            let event = if signal == SIGHUP { Event::Reload } else { Event::Signal };
+            if events.send(event).is_err() {
                 return;
             }
         }
@@ -106,6 +119,8 @@ impl Supervisor {
     /// Waits for the first dataplane: true when it is ready, false when a signal came first.
     fn first_ready(&mut self) -> Result<bool> {
         match self.events.recv_timeout(READY_WITHIN) {
+            // It has just read the files.
+            Ok(Event::Reload) => self.first_ready(),
             Ok(Event::Ready) => Ok(true),
             Ok(Event::Signal) => Ok(false),
             // The dataplane has printed its one line; this one says only what follows from it.
@@ -127,9 +142,28 @@ impl Supervisor {
             match self.events.recv_timeout(wait) {
                 Ok(Event::Signal) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(Event::Ready) => self.start_workers(),
+                Ok(Event::Reload) => self.reload(),
                 Ok(Event::Exited(name, pid, status)) => self.exited(&name, pid, status),
                 Err(RecvTimeoutError::Timeout) => self.start_due(),
             }
+        }
+    }
+
+    /// SIGHUP: the files are read again and put in force as `weir config apply` does; on any error what is in force stays.
+    fn reload(&mut self) {
+        let seed = match (self.read)() {
+            Ok(seed) => seed,
+            Err(error) => return tracing::error!("SIGHUP: {error:#}"),
+        };
+        let manner = Manner { reason: "SIGHUP".to_owned(), ..Manner::default() };
+        let apply = ConfigRequest::Apply { layers: seed.layers.clone(), live_only: false, manner };
+        match client::call(&self.place.control, &Request::Config(apply)) {
+            Ok(Reply::Ok(Answer::Changed(changed))) => {
+                tracing::info!("SIGHUP: {}", changed.text);
+                self.seed = seed;
+            }
+            Ok(Reply::Ok(_)) => tracing::error!("SIGHUP: the dataplane answered another question"),
+            Ok(Reply::Error(problem)) | Err(problem) => tracing::error!("SIGHUP: nothing was changed: {problem}"),
         }
     }
 
@@ -195,19 +229,21 @@ impl Supervisor {
         let restarts = self.restarts.get(name).copied().unwrap_or(0).to_string();
         let mut command = Command::new(std::env::current_exe().context("the path of this program is not known")?);
         if name == DATAPLANE {
-            command.arg("dataplane").stdout(Stdio::piped());
+            command.arg("dataplane").stdin(Stdio::piped()).stdout(Stdio::piped());
         } else {
-            command.args(["worker", name]).stdout(Stdio::null());
+            command.args(["worker", name]).stdin(Stdio::null()).stdout(Stdio::null());
         }
-        command.arg("--config").arg(&self.place.config).args(["--restarts", &restarts]);
+        command.arg("--control").arg(&self.place.control).arg("--state").arg(&self.place.state);
+        command.args(["--restarts", &restarts]);
         // Its own process group: Ctrl-C reaches the supervisor, which stops the children in order.
-        let mut child = command
-            .stdin(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("{name} cannot be started"))?;
+        let mut child = command.process_group(0).spawn().with_context(|| format!("{name} cannot be started"))?;
         let pid = child.id();
         self.running.insert(name.to_owned(), Watched { pid, started: Instant::now() });
+        if let Some(mut input) = child.stdin.take() {
+            let words = serde_json::to_vec(&self.seed)?;
+            // A thread of its own: one that does not read must not hold the supervisor.
+            std::thread::spawn(move || input.write_all(&words));
+        }
         if let Some(output) = child.stdout.take() {
             let events = self.sender.clone();
             std::thread::spawn(move || {

@@ -144,11 +144,19 @@ impl Channel {
     /// # Errors
     /// What getsockopt says; nothing in normal use.
     pub fn peer(&self) -> Result<Peer> {
-        let peer = socket_peercred(&self.fd)
-            .map_err(|cause| IoError::new("asking for the peer's credentials", cause, "use a connected unix socket"))?;
-        // Process numbers are positive.
-        Ok(Peer { pid: peer.pid.as_raw_nonzero().get() as u32, uid: peer.uid.as_raw(), gid: peer.gid.as_raw() })
+        peer_of(&self.fd)
     }
+}
+
+/// Who is at the other end of a connected unix socket.
+///
+/// # Errors
+/// What getsockopt says; nothing in normal use.
+pub fn peer_of(socket: impl AsFd) -> Result<Peer> {
+    let peer = socket_peercred(socket)
+        .map_err(|cause| IoError::new("asking for the peer's credentials", cause, "use a connected unix socket"))?;
+    // Process numbers are positive.
+    Ok(Peer { pid: peer.pid.as_raw_nonzero().get() as u32, uid: peer.uid.as_raw(), gid: peer.gid.as_raw() })
 }
 
 impl AsFd for Channel {

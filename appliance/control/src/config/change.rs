@@ -91,7 +91,7 @@ impl Config {
         Ok(changed)
     }
 
-    fn judged(self) -> Result<Self, Problem> {
+    pub(super) fn judged(self) -> Result<Self, Problem> {
         let mut judge = Judge::new(self.enabled());
         let judged = (|| {
             self.interfaces.iter().try_for_each(|spec| judge.interface(spec))?;

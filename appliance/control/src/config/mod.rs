@@ -3,10 +3,16 @@
 mod build;
 mod change;
 mod error;
+mod flat;
 mod judge;
+mod layers;
 mod limits;
 mod raw;
 mod rooms;
+mod schema;
+mod shape;
+mod stored;
+mod tree;
 mod write;
 
 #[cfg(test)]
@@ -15,8 +21,11 @@ mod tests;
 use std::collections::BTreeMap;
 
 pub use error::ConfigError;
+pub use flat::Difference;
+pub use layers::{Layer, LayerError, Layered};
 pub use limits::*;
 pub use rooms::*;
+pub use stored::{KINDS, StoredError};
 
 use crate::taker::FeatureName;
 

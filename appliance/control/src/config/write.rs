@@ -72,7 +72,7 @@ fn names(features: &[FeatureName]) -> String {
 }
 
 /// A YAML double-quoted scalar (YAML 1.2, section 7.3.1), so that no name can be read as a number, a date or null.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
         match c {

@@ -4,6 +4,7 @@
 //! `{"error":{"value":…,"cause":…,"cure":…}}`.
 
 mod bench;
+mod change;
 mod doctor;
 mod flow;
 mod line;
@@ -16,6 +17,7 @@ mod tests;
 mod why;
 
 pub use bench::{BenchReport, BenchRow, Better};
+pub use change::{Changed, ConfigRequest, ConfigValue, HistoryRow};
 pub use doctor::{Check, CheckState, DoctorReport};
 pub use flow::{FlowTuple, HexBytes};
 pub use line::{LineError, MAX_LINE_BYTES, read_line, write_line};

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::change::{Changed, ConfigRequest, ConfigValue, HistoryRow};
 use super::{AgentStatus, FlowExplanation, FlowTuple, HexBytes, RuleStatus, Status, WhyFrame};
-use crate::config::{AgentSpec, RuleSpec};
+use crate::config::{AgentSpec, Difference, RuleSpec};
+use crate::keeper::Manner;
 use crate::name::{AgentId, RuleName};
 use crate::problem::Problem;
 use crate::taker::FeatureName;
@@ -69,6 +71,18 @@ pub enum Request {
         /// For how many seconds; then it ends by itself.
         seconds: u64,
     },
+    /// A change of rules or agents in this manner: `{"op":"change","reason":"…","request":{"op":"steer.add",…}}`.
+    #[serde(rename = "change")]
+    Change {
+        /// Why, for how long unconfirmed, whether forced.
+        #[serde(flatten)]
+        manner: Manner,
+        /// The change.
+        request: Box<Request>,
+    },
+    /// What concerns the configuration as a whole.
+    #[serde(rename = "config")]
+    Config(ConfigRequest),
     /// End in good order.
     #[serde(rename = "stop")]
     Stop,
@@ -115,7 +129,15 @@ pub enum Answer {
     Frame(Box<WhyFrame>),
     /// To `records`.
     Records(RecordsAnswer),
-    /// To a change, and to `stop`.
+    /// To a change of what is in force.
+    Changed(Changed),
+    /// To `config`, `show`.
+    Values(Vec<ConfigValue>),
+    /// To `config`, `diff`.
+    Differences(Vec<Difference>),
+    /// To `config`, `history`, newest first.
+    History(Vec<HistoryRow>),
+    /// To `chaos.slow`, and to `stop`.
     Done(Done),
 }
 

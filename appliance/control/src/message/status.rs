@@ -39,6 +39,12 @@ pub struct Status {
     /// Messages over TCP and local sockets, if the configuration listens for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub streams: Option<StreamsStatus>,
+    /// The newest revision of what is in force.
+    #[serde(default)]
+    pub revision: u64,
+    /// The change that waits for its confirmation, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<crate::keeper::PendingChange>,
 }
 
 /// The streams of a running weir. Its messages are not among [`Status::counters`], which are of the wire.

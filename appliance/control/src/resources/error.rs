@@ -90,7 +90,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn invalid(value: impl Into<String>, cause: impl Into<String>, cure: impl Into<String>) -> Self {
+    pub(crate) fn invalid(value: impl Into<String>, cause: impl Into<String>, cure: impl Into<String>) -> Self {
         Self::Invalid(Problem::new(value, cause, cure))
     }
 }

@@ -1,7 +1,7 @@
 //! The control socket: questions and changes, one line of JSON each way.
 //!
-//! A change is judged as a whole configuration, put into the classifier in one step, and then written to the file; an
-//! error at any of these leaves what was in force in force.
+//! A change is judged as a whole configuration, written to the store and put into the classifier in one step; an error
+//! at any of these leaves what was in force in force.
 
 use std::io::BufReader;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -10,20 +10,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use weir_appliance_control::config::{AgentSpec, Config, RuleSpec};
+use weir_appliance_control::config::{AgentSpec, RuleSpec};
+use weir_appliance_control::keeper::Manner;
 use weir_appliance_control::message::{
-    AgentStatus, Answer, Done, LineError, NewRule, RecordsAnswer, Reply, Request, RuleStatus, WhyQuestion, read_line,
+    AgentStatus, Answer, Changed, Done, LineError, RecordsAnswer, Reply, Request, RuleStatus, WhyQuestion, read_line,
     write_line,
 };
-use weir_appliance_control::name::{AgentId, RuleName};
 use weir_appliance_control::problem::Problem;
-use weir_appliance_control::config_file;
 use weir_ebpf_loader::Classifier;
 
 use super::classes::KernelClasses;
 use super::setup::Port;
-use super::steering::{Steering, steering};
-use super::{Dataplane, explain, lock, status};
+use super::steering::Steering;
+use super::{Dataplane, changes, explain, lock, status};
 use crate::place::Place;
 use crate::records;
 
@@ -91,10 +90,11 @@ pub(super) fn serve(dataplane: &Arc<Dataplane>, listener: &UnixListener) {
 fn converse(dataplane: &Dataplane, connection: &UnixStream) -> Result<()> {
     connection.set_read_timeout(Some(LINE_WITHIN))?;
     connection.set_write_timeout(Some(LINE_WITHIN))?;
+    let author = changes::author(connection);
     let mut lines = BufReader::new(connection);
     loop {
         let reply = match read_line::<Request>(&mut lines) {
-            Ok(request) => answer(dataplane, request).map_or_else(Reply::Error, Reply::Ok),
+            Ok(request) => answer(dataplane, &author, request).map_or_else(Reply::Error, Reply::Ok),
             Err(LineError::Closed) => return Ok(()),
             Err(LineError::Json(error)) => Reply::Error(Problem::new(
                 "request",
@@ -107,15 +107,11 @@ fn converse(dataplane: &Dataplane, connection: &UnixStream) -> Result<()> {
     }
 }
 
-fn answer(dataplane: &Dataplane, request: Request) -> Result<Answer, Problem> {
+fn answer(dataplane: &Dataplane, author: &str, request: Request) -> Result<Answer, Problem> {
     match request {
         Request::Status => status::status(dataplane).map(|status| Answer::Status(Box::new(status))).map_err(internal),
         Request::SteerList => rules(dataplane).map(Answer::Rules),
-        Request::SteerAdd { rule, place } => add_rule(dataplane, rule, place).map(Answer::Done),
-        Request::SteerRemove { name } => remove_rule(dataplane, &name).map(Answer::Done),
         Request::AgentList => Ok(Answer::Agents(agents(dataplane))),
-        Request::AgentSet { agent } => set_agent(dataplane, agent).map(Answer::Done),
-        Request::AgentRemove { id } => remove_agent(dataplane, id).map(Answer::Done),
         Request::Why(WhyQuestion::Frame(bytes)) => {
             explain::frame(dataplane, &bytes.0).map(|why| Answer::Frame(Box::new(why)))
         }
@@ -129,6 +125,12 @@ fn answer(dataplane: &Dataplane, request: Request) -> Result<Answer, Problem> {
         Request::ChaosSlow { feature, delay_us, seconds } => {
             dataplane.chaos.slow(feature, delay_us, seconds).map(Answer::Done)
         }
+        Request::Change { manner, request } => change(dataplane, author, &manner, *request).map(Answer::Changed),
+        Request::Config(request) => changes::answer(dataplane, author, request),
+        request @ (Request::SteerAdd { .. }
+        | Request::SteerRemove { .. }
+        | Request::AgentSet { .. }
+        | Request::AgentRemove { .. }) => change(dataplane, author, &Manner::default(), request).map(Answer::Changed),
         Request::Stop => {
             dataplane.stopping.store(true, Ordering::Relaxed);
             Ok(Answer::Done(Done { text: "stopping".into(), saved: true, unsaved_because: None }))
@@ -162,48 +164,24 @@ fn agents(dataplane: &Dataplane) -> Vec<AgentStatus> {
     config.agents().iter().map(|agent| AgentStatus { agent: agent.clone(), reachable: reachable(agent) }).collect()
 }
 
-fn add_rule(dataplane: &Dataplane, rule: NewRule, place: Option<u32>) -> Result<Done, Problem> {
-    change(dataplane, |config| {
-        let rule = rule.named(|| config.free_rule_name());
-        let name = rule.name.clone();
-        let next = config.add_rule(rule, place)?;
-        let place = next.rules().iter().position(|rule| rule.name == name).map_or(0, |index| index + 1);
-        Ok((next, format!("rule {name} added at place {place}")))
+/// A change of one rule or one agent.
+fn change(dataplane: &Dataplane, author: &str, manner: &Manner, request: Request) -> Result<Changed, Problem> {
+    changes::change(dataplane, author, manner, |config| match request {
+        Request::SteerAdd { rule, place } => {
+            let rule = rule.named(|| config.free_rule_name());
+            let name = rule.name.clone();
+            let next = config.add_rule(rule, place)?;
+            let place = next.rules().iter().position(|rule| rule.name == name).map_or(0, |index| index + 1);
+            Ok((next, format!("rule {name} added at place {place}")))
+        }
+        Request::SteerRemove { name } => Ok((config.remove_rule(&name)?, format!("rule {name} removed"))),
+        Request::AgentSet { agent } => {
+            let text = format!("agent {} is at {} behind {}", agent.id, agent.address, agent.interface);
+            Ok((config.set_agent(agent)?, text))
+        }
+        Request::AgentRemove { id } => Ok((config.remove_agent(id)?, format!("agent {id} removed"))),
+        _ => Err(Problem::new("change", "this request changes nothing", "ask it without the change around it")),
     })
-}
-
-fn remove_rule(dataplane: &Dataplane, name: &RuleName) -> Result<Done, Problem> {
-    change(dataplane, |config| Ok((config.remove_rule(name)?, format!("rule {name} removed"))))
-}
-
-fn set_agent(dataplane: &Dataplane, agent: AgentSpec) -> Result<Done, Problem> {
-    change(dataplane, |config| {
-        let text = format!("agent {} is at {} behind {}", agent.id, agent.address, agent.interface);
-        Ok((config.set_agent(agent)?, text))
-    })
-}
-
-fn remove_agent(dataplane: &Dataplane, id: AgentId) -> Result<Done, Problem> {
-    change(dataplane, |config| Ok((config.remove_agent(id)?, format!("agent {id} removed"))))
-}
-
-/// Makes one change: judged, in force, written. The configuration stays locked, so changes follow each other.
-fn change(
-    dataplane: &Dataplane,
-    make: impl FnOnce(&Config) -> Result<(Config, String), Problem>,
-) -> Result<Done, Problem> {
-    let mut config = lock(&dataplane.config);
-    let (next, text) = make(&config)?;
-    let steering = steering(&next, &dataplane.classes, &dataplane.ports)?;
-    let mut classifier = lock(&dataplane.classifier);
-    install(&mut classifier, &steering, &dataplane.classes, &dataplane.ports).map_err(internal)?;
-    if let Some(streams) = &dataplane.streams {
-        streams.steer(&steering).map_err(internal)?;
-    }
-    let saved = config_file::save(&dataplane.place.config, &next);
-    *config = next;
-    let unsaved_because = saved.as_ref().err().map(ToString::to_string);
-    Ok(Done { text, saved: saved.is_ok(), unsaved_because })
 }
 
 /// Puts rules, buckets and agents into the classifier. Each of the two steps is one flip of a bank.

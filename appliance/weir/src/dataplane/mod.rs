@@ -5,6 +5,7 @@
 
 mod attach;
 mod board;
+mod changes;
 mod chaos;
 pub(crate) mod classes;
 mod control;
@@ -30,7 +31,8 @@ use anyhow::{Context, Result, anyhow};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use weir_appliance_control::class::classes;
 use weir_appliance_control::config::{Config, CoreSet, WaitMode};
-use weir_appliance_control::config_file;
+use weir_appliance_control::keeper::Keeper;
+use weir_appliance_control::problem::Problem;
 use weir_dataplane_io::bpffs;
 use weir_dataplane_io::cpu::{self, CorePlan, CoreWish, Pick};
 use weir_dataplane_io::fds::Listener;
@@ -43,6 +45,7 @@ use weir_dataplane_pool::pool::{Pool, Request};
 use weir_ebpf_loader::Classifier;
 
 use crate::place::{BPF_FS, Place};
+use crate::seed::Seed;
 use crate::supervise::READY_LINE;
 use board::Board;
 use classes::KernelClasses;
@@ -77,6 +80,10 @@ pub(crate) struct Dataplane {
     place: Place,
     started: Instant,
     restarts: u32,
+    seed: Seed,
+    keeper: Mutex<Keeper>,
+    /// Why the keeper's last look failed, if it did.
+    last_tick: Mutex<Option<Problem>>,
     config: Mutex<Config>,
     classifier: Mutex<Classifier>,
     classes: KernelClasses,
@@ -110,19 +117,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 ///
 /// # Errors
 /// When anything that the box needs cannot be had; nothing is left behind then.
-pub(crate) fn run(place: Place, restarts: u32) -> Result<()> {
+pub(crate) fn run(place: Place, seed: Seed, restarts: u32) -> Result<()> {
     weir_dataplane_io::sandbox::die_with_parent(std::os::unix::process::parent_id())?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop)).context("a signal handler cannot be installed")?;
     }
-    let config = config_file::load(&place.config)?;
     let control = control::listen(&place)?;
+    let keeper = changes::open(&place, &seed, restarts)?;
     let attach = Listener::bind(&place.attach)?;
     let fresh = !place.pins.exists();
     let pins = place.pins.clone();
-    let mut writer = log::open(&config)?;
-    let (dataplane, pool, hostile, streams) = make(place, config, restarts).inspect_err(|_| {
+    let mut writer = log::open(keeper.config())?;
+    let (dataplane, pool, hostile, streams) = make(place, seed, keeper, restarts).inspect_err(|_| {
         // Pins that were there before belong to a classifier that still forwards; those of this try go with it.
         if fresh {
             let _ = weir_ebpf_loader::remove_pins(&pins);
@@ -150,6 +157,7 @@ pub(crate) fn run(place: Place, restarts: u32) -> Result<()> {
             let because = format!("its cursor {cursor} of class {class} is outside [{consumer}, {producer}]");
             dataplane.takers.evict(taker, &because);
         }
+        changes::tick(&dataplane);
         if mover.is_finished() {
             return Err(anyhow!("the pool ended; no frame would come back"));
         }
@@ -183,7 +191,8 @@ fn move_frames(dataplane: &Dataplane, pool: Pool, mut epoll: Epoll) {
 type Made = (Dataplane, (Pool, Epoll), Receiver<Hostile>, Option<streams::Parts>);
 
 /// Makes everything in the order in which it can fail: what is taken first is given back by dropping it.
-fn make(place: Place, config: Config, restarts: u32) -> Result<Made> {
+fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32) -> Result<Made> {
+    let config = keeper.config().clone();
     let mut ports = setup::ports(&config)?;
     let kernel_classes = KernelClasses::of(&classes(&config), ports.len())?;
     let steering = steering::steering(&config, &kernel_classes, &ports).map_err(|problem| anyhow!("{problem}"))?;
@@ -206,6 +215,9 @@ fn make(place: Place, config: Config, restarts: u32) -> Result<Made> {
         place,
         started: Instant::now(),
         restarts,
+        seed,
+        keeper: Mutex::new(keeper),
+        last_tick: Mutex::default(),
         config: Mutex::new(config),
         classifier: Mutex::new(classifier),
         classes: kernel_classes,

@@ -21,7 +21,7 @@ use zerocopy::FromBytes;
 
 use super::setup::Port;
 use super::takers::{Taker, TakerState};
-use super::{Dataplane, counters, lock};
+use super::{Dataplane, changes, counters, lock};
 use crate::host;
 
 /// Sources shown of a window.
@@ -36,6 +36,7 @@ pub(super) fn status(dataplane: &Dataplane) -> Result<Status> {
     let processes = processes(dataplane, &takers);
     let beside = processes.iter().map(|process| process.pss_bytes).sum();
     let rings = rings(dataplane)?;
+    let (revision, pending) = changes::state(dataplane);
     Ok(Status {
         weir: Identity {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -53,6 +54,8 @@ pub(super) fn status(dataplane: &Dataplane) -> Result<Status> {
         evicted: dataplane.takers.evicted(),
         log: dataplane.log.status(),
         streams: dataplane.streams.as_ref().map(super::streams::Streams::status),
+        revision,
+        pending,
         processes,
         rings,
         counters: counters::balance(dataplane)?,

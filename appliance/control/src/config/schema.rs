@@ -1,0 +1,172 @@
+//! The JSON Schema of the file: its shape as the reader takes it, and what is known of single values.
+
+use serde_json::{Map, Value, json};
+
+use super::shape::{self, Shape};
+use super::*;
+use crate::taker::FeatureName;
+
+/// Keys that an item cannot be without.
+const REQUIRED: [(&str, &[&str]); 4] = [
+    ("interfaces[]", &["name"]),
+    ("rules[]", &["match", "action"]),
+    ("flags[]", &["to", "share"]),
+    ("agents[]", &["id", "address", "mac", "interface"]),
+];
+
+/// What is known of a value beyond its shape. Who adds a key may add a line; without one the key takes any scalar.
+fn known() -> Vec<(&'static str, Value)> {
+    let words = |all: Vec<&'static str>| json!({"enum": all});
+    let whole = |least: u32, most: u32| json!({"type": "integer", "minimum": least, "maximum": most});
+    let of = |pattern: &str| json!({"type": "string", "pattern": pattern});
+    let wait = || words(WaitMode::ALL.iter().map(|word| word.as_str()).collect());
+    let feature = || words(FeatureName::all().map(FeatureName::as_str).collect());
+    let share = || of("^[0-9]{1,3}(\\.[0-9]{1,2})?%$");
+    let queues = json!({"anyOf": [{"const": "all"}, whole(1, MAX_QUEUES)]});
+    let power = |least: u32, most: u32| {
+        let sizes: Vec<u32> =
+            std::iter::successors(Some(least), |size| Some(size * 2)).take_while(|size| *size <= most).collect();
+        json!({"enum": sizes})
+    };
+    vec![
+        ("interfaces[].queues", queues),
+        ("interfaces[].mode", words(ModeWish::ALL.iter().map(|word| word.as_str()).collect())),
+        ("memory.frame_size", json!({"enum": [2048, 4096]})),
+        ("memory.rx_ring", power(*RX_RING.start(), *RX_RING.end())),
+        ("memory.hugepages", words(HugePages::ALL.iter().map(|word| word.as_str()).collect())),
+        ("wait", wait()),
+        ("features.*.enabled", json!({"type": "boolean"})),
+        ("features.*.wait", wait()),
+        ("rules[].action", words(RuleAction::ALL.iter().map(|word| word.as_str()).collect())),
+        ("rules[].to[]", feature()),
+        ("rules[].share", share()),
+        ("rules[].durable", json!({"type": "boolean"})),
+        ("flags[].to[]", feature()),
+        ("flags[].share", share()),
+        ("agents[].weight", whole(1, MAX_WEIGHT)),
+        ("log.segment_mib", whole(*SEGMENT_MIB.start(), *SEGMENT_MIB.end())),
+        ("log.when_full", words(WhenFull::ALL.iter().map(|word| word.as_str()).collect())),
+        ("log.folder", of("^/")),
+        ("control.socket", of("^/.*[^/]$")),
+    ]
+}
+
+impl Config {
+    /// The JSON Schema (draft 2020-12) of the file. It accepts at least every file that [`Config::parse`] accepts; what
+    /// values mean together only the parser judges.
+    #[must_use]
+    pub fn schema() -> Value {
+        let mut schema = node(&shape::of_file(), "", &known());
+        if let Value::Object(map) = &mut schema {
+            map.insert("$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));
+            map.insert("title".into(), json!("weir.yaml"));
+        }
+        schema
+    }
+}
+
+fn node(shape: &Shape, path: &str, known: &[(&str, Value)]) -> Value {
+    let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    match shape {
+        Shape::Scalar => {
+            let found = known.iter().find(|(known, _)| *known == path);
+            found.map_or_else(|| json!({"type": ["string", "number", "boolean"]}), |(_, value)| value.clone())
+        }
+        Shape::List(item) => json!({"type": ["array", "null"], "items": node(item, &format!("{path}[]"), known)}),
+        Shape::Map(value) => {
+            json!({"type": ["object", "null"], "additionalProperties": node(value, &below("*"), known)})
+        }
+        Shape::Object(keys) => {
+            let properties: Map<String, Value> =
+                keys.iter().map(|(key, shape)| ((*key).to_owned(), node(shape, &below(key), known))).collect();
+            let mut object =
+                json!({"type": ["object", "null"], "additionalProperties": false, "properties": properties});
+            if let Some((_, keys)) = REQUIRED.iter().find(|(item, _)| *item == path) {
+                object["required"] = json!(keys);
+            }
+            object
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn has(shape: &Shape, path: &str) -> bool {
+        let Some((shape, rest)) = (match (shape, path) {
+            (_, "") => return true,
+            (Shape::List(item), path) => path.strip_prefix("[]").map(|rest| (&**item, rest)),
+            (Shape::Map(value), path) => path.strip_prefix('*').map(|rest| (&**value, rest)),
+            (Shape::Object(keys), path) => keys.iter().find_map(|(key, shape)| {
+                let rest = path.strip_prefix(key)?;
+                (rest.is_empty() || rest.starts_with(['.', '['])).then_some((shape, rest))
+            }),
+            (Shape::Scalar, _) => None,
+        }) else {
+            return false;
+        };
+        has(shape, rest.strip_prefix('.').unwrap_or(rest))
+    }
+
+    #[test]
+    fn the_shape_is_the_readers_own() {
+        let shape = shape::of_file();
+        let Shape::Object(keys) = &shape else { panic!("{shape:?}") };
+        let keys: Vec<&str> = keys.iter().map(|(key, _)| *key).collect();
+        for key in ["interfaces", "memory", "cores", "wait", "features", "rules", "flags", "agents", "log", "control"] {
+            assert!(keys.contains(&key), "{key} is missing: {keys:?}");
+        }
+        // The parser names the keys that it takes when it meets another.
+        let said = Config::parse("nonsense: 1").expect_err("no such key").problem.cure;
+        assert!(keys.iter().all(|key| said.contains(key)), "{said}");
+        for (path, _) in known() {
+            assert!(has(&shape, path), "{path} is in the table but not in the file: {shape:?}");
+        }
+    }
+
+    #[test]
+    fn words_of_the_schema_are_words_of_the_parser() {
+        for (path, value) in known() {
+            let Some(words) = value.get("enum").and_then(Value::as_array) else { continue };
+            for word in words {
+                let rule = |more: &str| format!("rules: [{{match: any, action: pass{more}}}]");
+                let file = match path {
+                    "rules[].action" if matches!(word.as_str(), Some("deliver" | "mirror")) => {
+                        format!("rules: [{{match: any, action: {word}, to: [streaming]}}]")
+                    }
+                    "rules[].action" => format!("rules: [{{match: any, action: {word}}}]"),
+                    "rules[].to[]" | "flags[].to[]" => {
+                        format!(
+                            "features: {{{0}: {{}}}}\nflags: [{{to: [{0}], share: 1%}}]",
+                            word.as_str().unwrap_or_default()
+                        )
+                    }
+                    "interfaces[].mode" => format!("interfaces: [{{name: e, mode: {word}}}]"),
+                    "features.*.wait" => format!("features: {{streaming: {{wait: {word}}}}}"),
+                    path => path.split('.').rev().fold(word.to_string(), |inner, key| format!("{{{key}: {inner}}}")),
+                };
+                assert!(Config::parse(&file).is_ok(), "{path}: {word}: {file}\n{:?}", Config::parse(&file));
+                assert!(Config::parse(&rule("")).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_required_is_missed_by_the_parser() {
+        for (item, keys) in REQUIRED {
+            let list = item.trim_end_matches("[]");
+            let refused = Config::parse(&format!("{list}: [{{}}]")).expect_err(list);
+            assert_eq!(refused.problem.value, keys[0], "{refused}");
+        }
+    }
+
+    #[test]
+    fn the_schema_of_the_whole_file() {
+        let schema = Config::schema();
+        assert_eq!(schema["additionalProperties"], json!(false));
+        assert_eq!(schema["properties"]["rules"]["items"]["required"], json!(["match", "action"]));
+        assert_eq!(schema["properties"]["memory"]["properties"]["rx_ring"]["enum"][0], json!(64));
+        assert_eq!(schema["properties"]["agents"]["items"]["additionalProperties"], json!(false));
+    }
+}

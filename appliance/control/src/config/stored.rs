@@ -1,0 +1,122 @@
+//! The configuration as resources, and back. Rules, agents and flags are resources of their own, the rest is one setting
+//! in the words of the file: a section that the file gets one day is stored without a line here.
+
+use std::collections::BTreeMap;
+
+use super::{AgentSpec, Config, ConfigError, FlagSpec, RuleSpec};
+use crate::name::RuleName;
+use crate::problem::Problem;
+use crate::resources::{Entry, Key, Kind, StoreError};
+
+/// Kinds of the resources that a configuration is made of. Of the settings only those named here belong to it.
+pub const KINDS: [Kind; 4] = [Kind::Rules, Kind::Flags, Kind::Agents, Kind::Settings];
+
+/// Names of the rules, first match first.
+const ORDER: &str = "rule-order";
+
+/// Resources that are no configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoredError {
+    /// One of them does not read.
+    #[error("{key}: it cannot be read: {cause}; it was written by another version of weir: use that one, or roll back")]
+    Unreadable {
+        /// Which.
+        key: String,
+        /// Why.
+        cause: String,
+    },
+    /// The rest of the configuration is refused.
+    #[error("settings/config:{0}")]
+    Refused(#[from] ConfigError),
+    /// Together they are refused.
+    #[error(transparent)]
+    Judged(#[from] Problem),
+    /// A name is none.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Config {
+    /// Name of the setting that is everything but rules, flags and agents.
+    pub const REST_RESOURCE: &str = "config";
+
+    /// Name of the flag at a place of the list, from 1.
+    #[must_use]
+    pub fn flag_resource(place: usize) -> String {
+        format!("flag-{place:04}")
+    }
+
+    /// Whether a resource is part of a configuration.
+    #[must_use]
+    pub fn is_made_of(key: &Key) -> bool {
+        match key.kind() {
+            Kind::Rules | Kind::Flags | Kind::Agents => true,
+            Kind::Settings => [Self::REST_RESOURCE, ORDER].contains(&key.name()),
+            Kind::Models | Kind::Experiments | Kind::Tokens => false,
+        }
+    }
+
+    /// The resources that this configuration is.
+    ///
+    /// # Errors
+    /// A name or a value is longer than a store takes.
+    pub fn to_resources(&self) -> Result<Vec<(Key, Vec<u8>)>, StoreError> {
+        let json = |key: &Key, value: serde_json::Result<Vec<u8>>| {
+            value.map_err(|error| StoreError::invalid(key.to_string(), error.to_string(), "report this"))
+        };
+        let mut resources = Vec::new();
+        let mut put = |kind, name: String, value: serde_json::Result<Vec<u8>>| {
+            let key = Key::new(kind, name)?;
+            let value = json(&key, value)?;
+            resources.push((key, value));
+            Ok::<_, StoreError>(())
+        };
+        for rule in &self.rules {
+            put(Kind::Rules, rule.name.to_string(), serde_json::to_vec(rule))?;
+        }
+        for agent in &self.agents {
+            put(Kind::Agents, agent.id.to_string(), serde_json::to_vec(agent))?;
+        }
+        for (flag, place) in self.flags.iter().zip(1..) {
+            put(Kind::Flags, Self::flag_resource(place), serde_json::to_vec(flag))?;
+        }
+        let order: Vec<&RuleName> = self.rules.iter().map(|rule| &rule.name).collect();
+        put(Kind::Settings, ORDER.to_owned(), serde_json::to_vec(&order))?;
+        let rest = Self { rules: Vec::new(), flags: Vec::new(), agents: Vec::new(), ..self.clone() };
+        put(Kind::Settings, Self::REST_RESOURCE.to_owned(), Ok(rest.to_yaml().into_bytes()))?;
+        Ok(resources)
+    }
+
+    /// The configuration that these resources are, judged as a file is. `None` if there is none among them.
+    ///
+    /// # Errors
+    /// One does not read, or together they are refused.
+    pub fn from_resources(entries: &[Entry]) -> Result<Option<Self>, StoredError> {
+        let found =
+            |name: &str| entries.iter().find(|entry| entry.key.kind() == Kind::Settings && entry.key.name() == name);
+        let Some(rest) = found(Self::REST_RESOURCE) else { return Ok(None) };
+        let text = std::str::from_utf8(&rest.value).map_err(|error| unreadable(rest, &error))?;
+        let mut config = Self::parse(text)?;
+        let order: Vec<RuleName> = found(ORDER).map(read).transpose()?.unwrap_or_default();
+        let place: BTreeMap<&RuleName, usize> = order.iter().zip(0..).collect();
+        config.rules = all::<RuleSpec>(entries, Kind::Rules)?;
+        config.rules.sort_by_key(|rule| place.get(&rule.name).copied().unwrap_or(usize::MAX));
+        config.flags = all::<FlagSpec>(entries, Kind::Flags)?;
+        config.agents = all::<AgentSpec>(entries, Kind::Agents)?;
+        config.agents.sort_by_key(|agent| agent.id);
+        Ok(Some(config.judged()?))
+    }
+}
+
+fn unreadable(entry: &Entry, cause: &dyn std::fmt::Display) -> StoredError {
+    StoredError::Unreadable { key: entry.key.to_string(), cause: cause.to_string() }
+}
+
+fn read<T: serde::de::DeserializeOwned>(entry: &Entry) -> Result<T, StoredError> {
+    serde_json::from_slice(&entry.value).map_err(|error| unreadable(entry, &error))
+}
+
+/// All resources of a kind, by name.
+fn all<T: serde::de::DeserializeOwned>(entries: &[Entry], kind: Kind) -> Result<Vec<T>, StoredError> {
+    entries.iter().filter(|entry| entry.key.kind() == kind).map(read).collect()
+}

@@ -1,0 +1,249 @@
+//! Changes of what is in force: asked over the control socket, judged and kept by the keeper, put into the classifier in
+//! one step.
+
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use weir_appliance_control::config::{Config, Layer, Layered};
+use weir_appliance_control::keeper::{Keeper, Manner, PendingChange, Started, Target};
+use weir_appliance_control::management;
+use weir_appliance_control::message::{Answer, Changed, ConfigRequest, ConfigValue, HistoryRow};
+use weir_appliance_control::problem::Problem;
+use weir_appliance_control::resources::{Change, Clock, DurableStore, Retention, Revision, SystemClock};
+
+use super::control::{install, internal};
+use super::steering::{Steering, steering};
+use super::{Dataplane, lock};
+use crate::place::Place;
+use crate::seed::Seed;
+
+/// Rows of history that one answer holds at most.
+const HISTORY_ROWS: usize = 1000;
+
+/// Opens the store and settles what is in force, before anything is attached. A dataplane that starts again does not
+/// look at the file: what was in force when the last one died is in force.
+///
+/// # Errors
+/// The store cannot be used, or the file is refused.
+pub(super) fn open(place: &Place, seed: &Seed, restarts: u32) -> Result<Keeper> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let store = DurableStore::open(&place.state, Arc::clone(&clock), Retention::default())
+        .map_err(|error| anyhow!("{error}"))?;
+    let file = if restarts == 0 { Some(seed.config()?) } else { None };
+    let (keeper, started, reverted) =
+        Keeper::start(Arc::new(store), clock, file.as_ref()).map_err(|problem| anyhow!("{problem}"))?;
+    if let Some(change) = reverted {
+        tracing::warn!(
+            "revision {} by {} was not confirmed and is taken back: revision {} is in force",
+            change.revision,
+            change.author,
+            change.back_to
+        );
+    }
+    let revision = keeper.revision().map_err(|problem| anyhow!("{problem}"))?;
+    match started {
+        Started::Imported => tracing::info!("the configuration is revision {revision} of {}", place.state.display()),
+        Started::Kept => tracing::info!("revision {revision} of {} is in force", place.state.display()),
+        Started::Overruled(values) => tracing::warn!(
+            "the configuration file was changed: it overrules {values} values of the store, and is revision {revision}; see weir config history"
+        ),
+    }
+    for rule in management::cut_by(keeper.config()) {
+        tracing::warn!("rule {} could keep ssh from this box: {} {}", rule.name, rule.action, rule.matches);
+    }
+    Ok(keeper)
+}
+
+/// The classifier and what the other threads read, as the keeper's target.
+struct InForce<'a> {
+    dataplane: &'a Dataplane,
+    prepared: Option<(Config, Steering)>,
+}
+
+impl<'a> InForce<'a> {
+    fn of(dataplane: &'a Dataplane) -> Self {
+        Self { dataplane, prepared: None }
+    }
+
+    /// Gives the classifier and the streams what they steer by.
+    fn put(&self, steering: &Steering) -> Result<()> {
+        let dataplane = self.dataplane;
+        install(&mut lock(&dataplane.classifier), steering, &dataplane.classes, &dataplane.ports)?;
+        dataplane.streams.as_ref().map_or(Ok(()), |streams| streams.steer(steering))
+    }
+}
+
+impl Target for InForce<'_> {
+    fn prepare(&mut self, next: &Config) -> Result<(), Problem> {
+        let steering = steering(next, &self.dataplane.classes, &self.dataplane.ports)?;
+        self.prepared = Some((next.clone(), steering));
+        Ok(())
+    }
+
+    fn install(&mut self) -> Result<(), Problem> {
+        let Some((next, steering_next)) = self.prepared.take() else { return Ok(()) };
+        let mut config = lock(&self.dataplane.config);
+        if let Err(error) = self.put(&steering_next) {
+            // One of the two may have it already: both get back what they had.
+            let former = steering(&config, &self.dataplane.classes, &self.dataplane.ports)?;
+            self.put(&former).map_err(internal)?;
+            return Err(internal(error));
+        }
+        *config = next;
+        Ok(())
+    }
+}
+
+/// Makes one change of the configuration in force. Changes follow each other: the keeper is locked meanwhile.
+pub(super) fn change(
+    dataplane: &Dataplane,
+    author: &str,
+    manner: &Manner,
+    make: impl FnOnce(&Config) -> Result<(Config, String), Problem>,
+) -> Result<Changed, Problem> {
+    let mut keeper = lock(&dataplane.keeper);
+    let (next, text) = make(keeper.config())?;
+    put(&mut keeper, dataplane, next, author, manner, false, text)
+}
+
+fn put(
+    keeper: &mut Keeper,
+    dataplane: &Dataplane,
+    next: Config,
+    author: &str,
+    manner: &Manner,
+    is_file: bool,
+    text: String,
+) -> Result<Changed, Problem> {
+    let revision = keeper.change(next, author, manner, is_file, &mut InForce::of(dataplane))?;
+    let text = if revision.is_some() { text } else { "nothing differs from what is in force".to_owned() };
+    let confirm_within_s = revision.and(manner.confirm_within_s);
+    Ok(Changed { text, saved: confirm_within_s.is_none(), revision, confirm_within_s })
+}
+
+/// Takes back what nobody confirmed in time. Called by the main thread, several times a second.
+pub(super) fn tick(dataplane: &Dataplane) {
+    let mut keeper = lock(&dataplane.keeper);
+    match keeper.tick(&mut InForce::of(dataplane)) {
+        Ok(None) => *lock(&dataplane.last_tick) = None,
+        Ok(Some((taken, now))) => {
+            tracing::warn!("revision {taken} was not confirmed in time and is taken back as revision {now}");
+        }
+        // The same failure again and again is one line.
+        Err(problem) => {
+            if lock(&dataplane.last_tick).replace(problem.clone()).as_ref() != Some(&problem) {
+                tracing::error!("{problem}");
+            }
+        }
+    }
+}
+
+/// The newest revision, 0 while the store cannot be read, and the change that waits.
+pub(super) fn state(dataplane: &Dataplane) -> (u64, Option<PendingChange>) {
+    let keeper = lock(&dataplane.keeper);
+    (keeper.revision().map_or(0, |revision| revision.0), keeper.pending())
+}
+
+/// Answers what concerns the configuration as a whole.
+pub(super) fn answer(dataplane: &Dataplane, author: &str, request: ConfigRequest) -> Result<Answer, Problem> {
+    match request {
+        ConfigRequest::Show => show(dataplane).map(Answer::Values),
+        ConfigRequest::Diff { layers } => {
+            let next = read(dataplane, &layers)?;
+            Ok(Answer::Differences(lock(&dataplane.config).differences(&next)))
+        }
+        ConfigRequest::Apply { layers, live_only, manner } => {
+            let next = read(dataplane, &layers)?;
+            let mut keeper = lock(&dataplane.keeper);
+            let next = if live_only { keeper.config().with_live_part_of(&next) } else { next };
+            // What of the file is not in force must count as changed at the next start.
+            let is_file = !live_only && dataplane.seed.is_of(&layers);
+            let values = keeper.config().differences(&next).len();
+            let text = format!("{values} values changed");
+            put(&mut keeper, dataplane, next, author, &manner, is_file, text).map(Answer::Changed)
+        }
+        ConfigRequest::Rollback { revision, live_only, manner } => {
+            let mut keeper = lock(&dataplane.keeper);
+            let back = revision.unwrap_or(Revision(keeper.revision()?.0.saturating_sub(1)));
+            let next = keeper.at(back)?;
+            let next = if live_only { keeper.config().with_live_part_of(&next) } else { next };
+            let mut manner = manner;
+            if manner.reason.is_empty() {
+                manner.reason = format!("rollback to revision {back}");
+            }
+            let text = format!("what was in force at revision {back} is in force again");
+            put(&mut keeper, dataplane, next, author, &manner, false, text).map(Answer::Changed)
+        }
+        ConfigRequest::History { limit } => {
+            let found = lock(&dataplane.keeper).history((limit as usize).min(HISTORY_ROWS))?;
+            Ok(Answer::History(found.iter().filter_map(|changes| row(changes)).collect()))
+        }
+        ConfigRequest::Confirm { reason } => {
+            let kept = lock(&dataplane.keeper).confirm(author, &reason)?;
+            let text = format!("revision {kept} is kept");
+            Ok(Answer::Changed(Changed { text, saved: true, revision: Some(kept), confirm_within_s: None }))
+        }
+        ConfigRequest::Revert { reason } => {
+            let (taken, now) = lock(&dataplane.keeper).revert(author, &reason, &mut InForce::of(dataplane))?;
+            let text = format!("revision {taken} is taken back");
+            Ok(Answer::Changed(Changed { text, saved: true, revision: Some(now), confirm_within_s: None }))
+        }
+    }
+}
+
+/// What these files say for this box; those it was started with if there are none.
+fn read(dataplane: &Dataplane, layers: &[Layer]) -> Result<Config, Problem> {
+    let layers = if layers.is_empty() { &dataplane.seed.layers } else { layers };
+    let layered = Layered::read(layers).map_err(|refused| {
+        let place = format!("{}:{}:{}", refused.file, refused.error.line, refused.error.column);
+        let problem = refused.error.problem;
+        Problem { value: format!("{place}: {}", problem.value), ..problem }
+    })?;
+    dataplane.seed.changed(layered.into_config())
+}
+
+/// Every value in force: from the file as long as it is what the file says, else from the change that made it so.
+fn show(dataplane: &Dataplane) -> Result<Vec<ConfigValue>, Problem> {
+    let keeper = lock(&dataplane.keeper);
+    let file = dataplane.seed.layered().ok();
+    let said: std::collections::BTreeMap<String, String> =
+        dataplane.seed.config().map(|config| config.values().into_iter().collect()).unwrap_or_default();
+    let overridden = |path: &str| {
+        (path.starts_with("interfaces[") && !dataplane.seed.interfaces.is_empty())
+            || (path == "control.socket" && dataplane.seed.socket.is_some())
+    };
+    let values = keeper.config().values().into_iter().map(|(path, value)| {
+        let origin = match (&file, said.get(&path) == Some(&value)) {
+            _ if overridden(&path) => "command line".to_owned(),
+            (Some(file), true) => file.origin(&path),
+            _ => keeper.origin(&path),
+        };
+        ConfigValue { path, value, origin }
+    });
+    Ok(values.collect())
+}
+
+fn row(changes: &[Change]) -> Option<HistoryRow> {
+    let first = changes.first()?;
+    let mut writes: Vec<String> = changes
+        .iter()
+        .map(|change| if change.after.is_some() { change.key.to_string() } else { format!("-{}", change.key) })
+        .collect();
+    writes.sort();
+    Some(HistoryRow {
+        revision: first.revision,
+        time_ms: first.time_ms,
+        author: first.origin.author().to_owned(),
+        reason: first.origin.reason().to_owned(),
+        writes,
+    })
+}
+
+/// Who is at the other end of a connection, as changes name their author.
+pub(super) fn author(connection: impl std::os::fd::AsFd) -> String {
+    match weir_dataplane_io::fds::peer_of(connection) {
+        Ok(peer) => crate::host::user(peer.uid)
+            .map_or_else(|| format!("uid {}", peer.uid), |name| format!("{name} (uid {})", peer.uid)),
+        Err(_) => "unknown".to_owned(),
+    }
+}
