@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_change_says_its_revision_and_how_to_keep_it() {
-        let text = |revision, confirm_within_s| {
+        let text = |revision, confirm_within_s: Option<u64>| {
             let changed =
                 Changed { text: "rule x added".into(), saved: confirm_within_s.is_none(), revision, confirm_within_s };
             let mut out = Vec::new();

@@ -109,7 +109,7 @@ fn help(mut command: clap::Command, words: &[OsString]) -> String {
 mod tests {
     use super::*;
     use crate::answer::Failure;
-    use crate::{agent, demo, load, replay, status, steer, top, why};
+    use crate::{agent, config, demo, load, replay, status, steer, top, why};
 
     #[derive(Debug, Parser)]
     #[command(name = "weir", version = "1.2.3")]
@@ -120,6 +120,10 @@ mod tests {
         Steer(steer::SteerCommand),
         #[command(subcommand)]
         Agent(agent::AgentCommand),
+        #[command(subcommand)]
+        Config(config::ConfigCommand),
+        Confirm(config::SettleArgs),
+        Revert(config::SettleArgs),
         Why(why::WhyArgs),
         Replay(replay::ReplayArgs),
         #[command(subcommand)]
@@ -153,6 +157,18 @@ mod tests {
             "agent show 7",
             "agent set 7 --address 10.9.0.2 --mac 02:00:00:00:00:07 --interface eth1 --modality text,audio",
             "agent remove 7",
+            "steer remove telemetry --reason done --confirm-within 60s --force",
+            "config check weir.yaml --overlay prod,./site.yaml",
+            "config show",
+            "config show weir.yaml --json",
+            "config diff weir.yaml",
+            "config apply weir.yaml --live-only --confirm-within 5m",
+            "config rollback 7 --reason drops",
+            "config rollback",
+            "config history --limit 5",
+            "config schema",
+            "confirm --reason seen",
+            "revert",
             "why 10.0.0.1:5000-10.0.0.2:48100/udp",
             "why --pcap x.pcap --json --frame 3",
             "replay x.pcap --json",
@@ -185,6 +201,12 @@ mod tests {
             ("steer add", "--match <MATCH>: this is missing; see: weir steer add --help"),
             ("steer add --match any --priority 0", "0: 0 is not in 1..=1024 (--priority); see: weir steer add --help"),
             ("agent remove 0", "0: number 0 means no agent (<ID>); number agents from 1"),
+            ("config apply", "<FILE>: this is missing; see: weir config apply --help"),
+            ("config rollback x", "x: a revision is a whole number (<REVISION>)"),
+            (
+                "config apply x --confirm-within 60",
+                "60: this is not a time (--confirm-within); write a number and its unit",
+            ),
             ("why", "<FLOW|--pcap <FILE>>: this is missing; see: weir why --help"),
             ("why 1.1.1.1", "1.1.1.1: the protocol is missing ([FLOW]); write it as 10.0.0.1:5000"),
             ("status --json --json", "--json: it stands twice; keep one"),

@@ -145,11 +145,17 @@ fn origin(author: &str, reason: &str) -> Result<Origin, Problem> {
     Origin::new(author, reason).map_err(store_problem)
 }
 
-/// A mark of what a configuration says (FNV-1a, 64 bits): whether the file still says the same.
-fn mark(config: &Config) -> String {
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    format!("{:016x}", config.to_yaml().bytes().fold(0xcbf2_9ce4_8422_2325, step))
+/// A configuration that a file gives, and a mark of what stands in the file: another mark, another file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FromFile {
+    /// What it says.
+    pub config: Config,
+    /// The mark; of the file's own words, so that a later version with other defaults does not take it for a new file.
+    pub mark: String,
 }
+
+/// Everything that makes up the configuration, and a change that waits.
+type Present = (Vec<Entry>, Option<(Entry, Pending)>);
 
 impl Keeper {
     /// Opens what is to be in force: a change that nobody confirmed is taken back first, then the file is compared with
@@ -161,7 +167,7 @@ impl Keeper {
     pub fn start(
         store: Arc<dyn ResourceStore>,
         clock: Arc<dyn Clock>,
-        seed: Option<&Config>,
+        seed: Option<&FromFile>,
     ) -> Result<(Self, Started, Option<PendingChange>), Problem> {
         let mut keeper = Self { store, clock, config: Config::default(), pending: None };
         let (present, pending) = keeper.present()?;
@@ -173,7 +179,7 @@ impl Keeper {
                 keeper.config = stored;
                 Started::Kept
             }
-            (Ok(Some(stored)), Some(seed)) if keeper.seed()?.as_deref() == Some(&mark(seed)) => {
+            (Ok(Some(stored)), Some(seed)) if keeper.seed()?.as_ref() == Some(&seed.mark) => {
                 keeper.config = stored;
                 Started::Kept
             }
@@ -185,7 +191,7 @@ impl Keeper {
                 Started::Imported
             }
             (Ok(Some(stored)), Some(seed)) => {
-                let overruled = stored.differences(seed).len();
+                let overruled = stored.differences(&seed.config).len();
                 keeper.import(&present, seed, "the file says something else than when it was last read")?;
                 Started::Overruled(overruled)
             }
@@ -195,7 +201,7 @@ impl Keeper {
     }
 
     /// Everything that makes up the configuration, and a change that waits.
-    fn present(&self) -> Result<(Vec<Entry>, Option<(Entry, Pending)>), Problem> {
+    fn present(&self) -> Result<Present, Problem> {
         let mut entries = Vec::new();
         for kind in KINDS {
             entries.extend(self.store.list(kind).map_err(store_problem)?.1);
@@ -215,11 +221,12 @@ impl Keeper {
         Ok(entry.map(|entry| String::from_utf8_lossy(&entry.value).into_owned()))
     }
 
-    fn import(&mut self, present: &[Entry], seed: &Config, reason: &str) -> Result<(), Problem> {
-        let wanted = seed.to_resources().map_err(store_problem)?;
-        let transaction = difference(present, &wanted, origin("weir up", reason)?).put(setting(SEED)?, mark(seed));
+    fn import(&mut self, present: &[Entry], seed: &FromFile, reason: &str) -> Result<(), Problem> {
+        let wanted = seed.config.to_resources().map_err(store_problem)?;
+        let transaction =
+            difference(present, &wanted, origin("weir up", reason)?).put(setting(SEED)?, seed.mark.as_str());
         self.store.commit(&transaction).map_err(store_problem)?;
-        self.config = seed.clone();
+        self.config = seed.config.clone();
         Ok(())
     }
 
@@ -278,7 +285,8 @@ impl Keeper {
         self.store.revision().map_err(store_problem)
     }
 
-    /// Makes `next` what is in force. The revision of the change, or `None` if `next` is in force already.
+    /// Makes `next` what is in force. `mark` is the mark of the file that weir was started with, if `next` is what that
+    /// says now: the next start will not take it for another. The revision of the change, or `None` if `next` is in force already.
     ///
     /// # Errors
     /// Another change waits for its confirmation, something cannot change while the box runs, the way to the box could be
@@ -288,7 +296,7 @@ impl Keeper {
         next: Config,
         author: &str,
         manner: &Manner,
-        is_file: bool,
+        mark: Option<&str>,
         target: &mut dyn Target,
     ) -> Result<Option<Revision>, Problem> {
         if let Some(pending) = self.pending() {
@@ -314,8 +322,8 @@ impl Keeper {
                 .map_err(|error| Problem::new("settings/pending", error.to_string(), "report this"))?;
             transaction = transaction.put(setting(PENDING)?, value);
         }
-        if is_file {
-            transaction = transaction.put(setting(SEED)?, mark(&next));
+        if let Some(mark) = mark {
+            transaction = transaction.put(setting(SEED)?, mark);
         }
         let revision = self.store.commit(&transaction).map_err(store_problem)?;
         if let Err(problem) = target.install() {

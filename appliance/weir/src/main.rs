@@ -223,7 +223,7 @@ fn up(args: &UpArgs) -> anyhow::Result<Exit> {
         move || Seed::read(&files, interfaces.clone(), socket.clone())
     };
     let seed = read()?;
-    let config = seed.config()?;
+    let config = seed.config()?.config;
     let control = &config.control().socket;
     let state = args.state.clone().unwrap_or_else(|| seed::state_beside(control));
     let place = Place::of(&state, control);

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use weir_appliance_control::config::{Config, Layer, Layered};
+use weir_appliance_control::config::{Layer, Layered};
 use weir_appliance_control::config_file;
+use weir_appliance_control::keeper::FromFile;
 use weir_appliance_control::name::InterfaceName;
 use weir_appliance_control::problem::Problem;
 
@@ -59,22 +60,24 @@ impl Seed {
     ///
     /// # Errors
     /// They are refused.
-    pub(crate) fn config(&self) -> Result<Config> {
-        Ok(self.changed(self.layered()?.into_config())?)
+    pub(crate) fn config(&self) -> Result<FromFile> {
+        Ok(self.changed(self.layered()?)?)
     }
 
-    /// A configuration of this box: with the interfaces and the socket of the command line.
+    /// What files say for this box: with the interfaces and the socket of the command line.
     ///
     /// # Errors
     /// They do not fit it.
-    pub(crate) fn changed(&self, mut config: Config) -> Result<Config, Problem> {
+    pub(crate) fn changed(&self, layered: Layered) -> Result<FromFile, Problem> {
+        let mark = format!("{} {:?} {:?}", layered.mark(), self.interfaces, self.socket);
+        let mut config = layered.into_config();
         if !self.interfaces.is_empty() {
             config = config.with_interfaces(&self.interfaces)?;
         }
         if let Some(socket) = &self.socket {
             config = config.with_socket(socket.clone());
         }
-        Ok(config)
+        Ok(FromFile { config, mark })
     }
 
     /// Whether these are the same files.

@@ -86,6 +86,15 @@ pub(super) fn places(tree: &Node) -> BTreeMap<String, Place> {
     places
 }
 
+/// A mark of what is written in a tree (FNV-1a, 64 bits, over paths and values in their order). It tells an edited file
+/// from an unedited one; nothing is protected by it.
+pub(super) fn mark(tree: &Node) -> String {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let mut hash = 0xcbf2_9ce4_8422_2325;
+    walk(tree, "", &mut |path, value, _| hash = format!("{path}\0{value}\0").bytes().fold(hash, step));
+    format!("{hash:016x}")
+}
+
 /// Visits every scalar, and every list of scalars as one value.
 fn walk(node: &Node, path: &str, visit: &mut impl FnMut(&str, String, Place)) {
     match &node.value {

@@ -36,6 +36,7 @@ pub struct Layered {
     config: Config,
     names: Vec<String>,
     origins: std::collections::BTreeMap<String, Place>,
+    mark: String,
 }
 
 impl Layered {
@@ -56,14 +57,19 @@ impl Layered {
             });
         }
         let Some(merged) = merged else {
-            return Ok(Self { config: Config::default(), names, origins: std::collections::BTreeMap::new() });
+            return Ok(Self {
+                config: Config::default(),
+                names,
+                origins: std::collections::BTreeMap::new(),
+                mark: String::new(),
+            });
         };
         let config = match layers {
             [only] => Config::parse(&only.text).map_err(|error| named(0, error))?,
             _ => together(&merged).map_err(|(layer, error)| named(layer, error))?,
         };
-        let origins = flat::places(&merged);
-        Ok(Self { config, names, origins })
+        let (origins, mark) = (flat::places(&merged), flat::mark(&merged));
+        Ok(Self { config, names, origins, mark })
     }
 
     /// What the layers make together.
@@ -76,6 +82,12 @@ impl Layered {
     #[must_use]
     pub fn into_config(self) -> Config {
         self.config
+    }
+
+    /// A mark of what is written: the same for the same words, whatever the comments, the layout and the defaults.
+    #[must_use]
+    pub fn mark(&self) -> &str {
+        &self.mark
     }
 
     /// Where the value at a path comes from: `prod.yaml:3:12`, or `default`.

@@ -153,3 +153,25 @@ fn replies() {
         "steps": [{"stage": "rule", "found": "none", "because": "no rule matches", "decided": false}]}}}),
     );
 }
+
+#[test]
+fn changes_of_what_is_in_force() {
+    keeps::<Request>(&json!({"op": "change", "reason": "x", "confirm_within_s": 60, "force": true,
+        "request": {"op": "steer.remove", "name": "telemetry"}}));
+    keeps::<Request>(&json!({"op": "config", "do": "show"}));
+    keeps::<Request>(
+        &json!({"op": "config", "do": "apply", "layers": [{"name": "/etc/weir.yaml", "text": "wait: poll"}],
+        "live_only": true, "reason": "x", "confirm_within_s": 60}),
+    );
+    keeps::<Request>(&json!({"op": "config", "do": "rollback", "revision": 7}));
+    keeps::<Request>(&json!({"op": "config", "do": "history", "limit": 20}));
+    keeps::<Request>(&json!({"op": "config", "do": "confirm"}));
+    keeps::<Reply>(&json!({"ok": {"changed": {"text": "rule x added", "saved": false, "revision": 7,
+        "confirm_within_s": 60}}}));
+    keeps::<Reply>(&json!({"ok": {"history": [{"revision": 7, "time_ms": 1, "author": "root (uid 0)", "reason": "",
+        "writes": ["rules/x", "-rules/y"]}]}}));
+    keeps::<Reply>(&json!({"ok": {"values": [{"path": "wait", "value": "poll", "origin": "default"}]}}));
+    keeps::<Reply>(
+        &json!({"ok": {"differences": [{"path": "wait", "before": "poll", "after": "spin", "live": false}]}}),
+    );
+}

@@ -36,7 +36,12 @@ struct Inner {
     /// When each lease ends. How long each lasts is in the file.
     ends: BTreeMap<LeaseId, (Duration, Duration)>,
     newest: Revision,
+    /// Changes since a copy was laid beside the store.
+    since_copy: u32,
 }
+
+/// Changes after which a new copy is laid beside the store.
+const COPY_EVERY: u32 = 256;
 
 impl DurableStore {
     /// Opens the store at `path`, or makes an empty one. Its folder is made if need be. Every checksum is verified.
@@ -45,7 +50,8 @@ impl DurableStore {
     /// Another process has it, it is damaged, or it cannot be read and written.
     pub fn open(path: &Path, clock: Arc<dyn Clock>, retention: Retention) -> Result<Self, StoreError> {
         let database = file::open(path)?;
-        let mut inner = Inner { database: Some(database), pinned: None, ends: BTreeMap::new(), newest: Revision(0) };
+        let mut inner =
+            Inner { database: Some(database), pinned: None, ends: BTreeMap::new(), newest: Revision(0), since_copy: 0 };
         let now = clock.monotonic();
         let leases = inner.read(path, |tables| {
             let leases = tables.leases()?.into_iter();
@@ -92,6 +98,11 @@ impl DurableStore {
             Ok(compact::after_change(writing, retention, pinned)?.map(|()| revision))
         })?;
         inner.newest = revision;
+        inner.since_copy += 1;
+        if inner.since_copy >= COPY_EVERY {
+            inner.since_copy = 0;
+            let _ = file::copy(&self.path); // the earlier copy stays; the change itself is on the disk
+        }
         self.changed.notify_all();
         Ok(revision)
     }
@@ -111,6 +122,17 @@ impl DurableStore {
         };
         inner.ends.remove(&lease);
         Ok(revision)
+    }
+}
+
+/// What was changed since the last copy is copied when the store is closed in good order.
+impl Drop for DurableStore {
+    fn drop(&mut self) {
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let was_used = inner.since_copy > 0 && inner.database.take().is_some(); // closed before it is copied
+        if was_used {
+            let _ = file::copy(&self.path); // the earlier copy stays
+        }
     }
 }
 

@@ -17,7 +17,6 @@ fn filled(folder: &Folder) -> Revision {
             Transaction::new(origin("fill")).put(key(Kind::Rules, &format!("r{}", count % 9)), vec![count; 90]);
         store.commit(&change).expect("made");
     }
-    store.copy().expect("a copy");
     store.revision().expect("a revision")
 }
 

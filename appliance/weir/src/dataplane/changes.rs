@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use weir_appliance_control::config::{Config, Layer, Layered};
-use weir_appliance_control::keeper::{Keeper, Manner, PendingChange, Started, Target};
+use weir_appliance_control::keeper::{FromFile, Keeper, Manner, PendingChange, Started, Target};
 use weir_appliance_control::management;
 use weir_appliance_control::message::{Answer, Changed, ConfigRequest, ConfigValue, HistoryRow};
 use weir_appliance_control::problem::Problem;
@@ -103,7 +103,7 @@ pub(super) fn change(
 ) -> Result<Changed, Problem> {
     let mut keeper = lock(&dataplane.keeper);
     let (next, text) = make(keeper.config())?;
-    put(&mut keeper, dataplane, next, author, manner, false, text)
+    put(&mut keeper, dataplane, next, author, manner, None, text)
 }
 
 fn put(
@@ -112,10 +112,10 @@ fn put(
     next: Config,
     author: &str,
     manner: &Manner,
-    is_file: bool,
+    mark: Option<&str>,
     text: String,
 ) -> Result<Changed, Problem> {
-    let revision = keeper.change(next, author, manner, is_file, &mut InForce::of(dataplane))?;
+    let revision = keeper.change(next, author, manner, mark, &mut InForce::of(dataplane))?;
     let text = if revision.is_some() { text } else { "nothing differs from what is in force".to_owned() };
     let confirm_within_s = revision.and(manner.confirm_within_s);
     Ok(Changed { text, saved: confirm_within_s.is_none(), revision, confirm_within_s })
@@ -150,17 +150,17 @@ pub(super) fn answer(dataplane: &Dataplane, author: &str, request: ConfigRequest
         ConfigRequest::Show => show(dataplane).map(Answer::Values),
         ConfigRequest::Diff { layers } => {
             let next = read(dataplane, &layers)?;
-            Ok(Answer::Differences(lock(&dataplane.config).differences(&next)))
+            Ok(Answer::Differences(lock(&dataplane.config).differences(&next.config)))
         }
         ConfigRequest::Apply { layers, live_only, manner } => {
-            let next = read(dataplane, &layers)?;
+            let FromFile { config: next, mark } = read(dataplane, &layers)?;
             let mut keeper = lock(&dataplane.keeper);
             let next = if live_only { keeper.config().with_live_part_of(&next) } else { next };
             // What of the file is not in force must count as changed at the next start.
-            let is_file = !live_only && dataplane.seed.is_of(&layers);
+            let mark = Some(mark.as_str()).filter(|_| !live_only && dataplane.seed.is_of(&layers));
             let values = keeper.config().differences(&next).len();
             let text = format!("{values} values changed");
-            put(&mut keeper, dataplane, next, author, &manner, is_file, text).map(Answer::Changed)
+            put(&mut keeper, dataplane, next, author, &manner, mark, text).map(Answer::Changed)
         }
         ConfigRequest::Rollback { revision, live_only, manner } => {
             let mut keeper = lock(&dataplane.keeper);
@@ -172,7 +172,7 @@ pub(super) fn answer(dataplane: &Dataplane, author: &str, request: ConfigRequest
                 manner.reason = format!("rollback to revision {back}");
             }
             let text = format!("what was in force at revision {back} is in force again");
-            put(&mut keeper, dataplane, next, author, &manner, false, text).map(Answer::Changed)
+            put(&mut keeper, dataplane, next, author, &manner, None, text).map(Answer::Changed)
         }
         ConfigRequest::History { limit } => {
             let found = lock(&dataplane.keeper).history((limit as usize).min(HISTORY_ROWS))?;
@@ -192,14 +192,14 @@ pub(super) fn answer(dataplane: &Dataplane, author: &str, request: ConfigRequest
 }
 
 /// What these files say for this box; those it was started with if there are none.
-fn read(dataplane: &Dataplane, layers: &[Layer]) -> Result<Config, Problem> {
+fn read(dataplane: &Dataplane, layers: &[Layer]) -> Result<FromFile, Problem> {
     let layers = if layers.is_empty() { &dataplane.seed.layers } else { layers };
     let layered = Layered::read(layers).map_err(|refused| {
         let place = format!("{}:{}:{}", refused.file, refused.error.line, refused.error.column);
         let problem = refused.error.problem;
         Problem { value: format!("{place}: {}", problem.value), ..problem }
     })?;
-    dataplane.seed.changed(layered.into_config())
+    dataplane.seed.changed(layered)
 }
 
 /// Every value in force: from the file as long as it is what the file says, else from the change that made it so.
@@ -207,7 +207,7 @@ fn show(dataplane: &Dataplane) -> Result<Vec<ConfigValue>, Problem> {
     let keeper = lock(&dataplane.keeper);
     let file = dataplane.seed.layered().ok();
     let said: std::collections::BTreeMap<String, String> =
-        dataplane.seed.config().map(|config| config.values().into_iter().collect()).unwrap_or_default();
+        dataplane.seed.config().map(|file| file.config.values().into_iter().collect()).unwrap_or_default();
     let overridden = |path: &str| {
         (path.starts_with("interfaces[") && !dataplane.seed.interfaces.is_empty())
             || (path == "control.socket" && dataplane.seed.socket.is_some())

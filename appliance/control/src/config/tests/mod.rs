@@ -2,4 +2,5 @@
 
 mod bad;
 mod good;
+mod layers;
 mod random;

@@ -95,6 +95,22 @@ proptest! {
     }
 
     #[test]
+    fn a_mutated_file_under_a_mutated_overlay_never_panics(below in edits(), above in edits()) {
+        let layer = |name: &str, text: String| Layer { name: name.to_owned(), text };
+        let file = apply(WHOLE, &below);
+        let alone = Layered::read(&[layer("weir.yaml", file.clone())]);
+        prop_assert_eq!(alone.is_ok(), Config::parse(&file).is_ok());
+        let overlay = apply("memory: {rx_ring: 4096}\nrules:\n  - {name: telemetry, share: 5%}\n", &above);
+        let lines = file.lines().count().max(overlay.lines().count()) as u64;
+        if let Err(error) = Layered::read(&[layer("weir.yaml", file), layer("prod.yaml", overlay)]) {
+            let line = error.to_string();
+            prop_assert!(!line.contains(char::is_control), "{:?}", line);
+            prop_assert!(["weir.yaml", "prod.yaml"].contains(&error.file.as_str()), "{}", line);
+            prop_assert!(error.error.line >= 1 && error.error.line <= lines + 2, "{}", line);
+        }
+    }
+
+    #[test]
     fn random_text_never_panics(text in "\\PC{0,60}") {
         promises(&text)?;
     }

@@ -130,9 +130,14 @@ fn opened(path: &Path) -> Result<Database, Fault> {
 /// Lays a copy beside the store. Nobody may write the store meanwhile.
 pub(super) fn copy(path: &Path) -> Result<(), StoreError> {
     let (copy, new) = (beside(path, ".last-good"), beside(path, ".last-good.new"));
-    let copied = fs::copy(path, &new).and_then(|_| File::open(&new)?.sync_all()).and_then(|()| fs::rename(&new, &copy));
-    copied.map_err(|error| {
-        let _ = fs::remove_file(&new);
-        Fault::File(redb::Error::Io(error)).named(path)
+    let failed = |error: io::Error| Fault::File(redb::Error::Io(error)).named(path);
+    // A copy of what the disk has spoilt meanwhile must not replace a good one, so it is verified first.
+    let copied = fs::copy(path, &new)
+        .and_then(|_| File::open(&new)?.sync_all())
+        .map_err(failed)
+        .and_then(|()| verified(&new).map(drop))
+        .and_then(|()| fs::rename(&new, &copy).map_err(failed));
+    copied.inspect_err(|_| {
+        let _ = fs::remove_file(&new); // what is not whole is not kept
     })
 }

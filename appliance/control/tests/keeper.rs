@@ -1,0 +1,228 @@
+//! Changes, confirmations, starts and failures of the keeper, with clocks and a target that the test moves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weir_appliance_control::config::Config;
+use weir_appliance_control::keeper::{FromFile, Keeper, Manner, Started, Target};
+use weir_appliance_control::problem::Problem;
+use weir_appliance_control::resources::{
+    Clock, Key, Kind, ManualClock, MemoryStore, ResourceStore, Retention, Revision,
+};
+
+/// What is in force outside the store, and whether it takes what it is given.
+#[derive(Default)]
+struct Box {
+    rules: Vec<String>,
+    prepared: Vec<String>,
+    refuses: bool,
+    fails: bool,
+}
+
+impl Target for Box {
+    fn prepare(&mut self, next: &Config) -> Result<(), Problem> {
+        if self.refuses {
+            return Err(Problem::new("rules", "no ring is bound", "restart"));
+        }
+        self.prepared = names(next);
+        Ok(())
+    }
+
+    fn install(&mut self) -> Result<(), Problem> {
+        if self.fails {
+            return Err(Problem::new("weir", "the kernel refuses a map", "see the log"));
+        }
+        self.rules = std::mem::take(&mut self.prepared);
+        Ok(())
+    }
+}
+
+fn names(config: &Config) -> Vec<String> {
+    config.rules().iter().map(|rule| rule.name.to_string()).collect()
+}
+
+fn with_rules(names: &[&str]) -> Config {
+    let rules: String =
+        names.iter().map(|name| format!("- {{name: {name}, match: udp dport 9, action: drop}}\n")).collect();
+    let agent = "agents: [{id: 7, address: 10.0.0.1, mac: \"02:00:00:00:00:01\", interface: e}]";
+    Config::parse(&format!("{agent}\nflags: [{{to: [streaming], share: 5%}}]\nrules:\n{rules}"))
+        .expect("a configuration")
+}
+
+fn file(names: &[&str]) -> FromFile {
+    FromFile { config: with_rules(names), mark: format!("{names:?}") }
+}
+
+/// A store that outlives its keepers, as a file does.
+struct Rig {
+    store: Arc<MemoryStore>,
+    clock: Arc<ManualClock>,
+    target: Box,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let clock = Arc::new(ManualClock::default());
+        let retention = Retention { changes: 20, bytes: 100_000 };
+        Self { store: Arc::new(MemoryStore::new(Arc::clone(&clock) as _, retention)), clock, target: Box::default() }
+    }
+
+    fn start(&self, file: Option<&FromFile>) -> (Keeper, Started, Option<Revision>) {
+        let clock: Arc<dyn Clock> = Arc::clone(&self.clock) as _;
+        let (keeper, started, taken) = Keeper::start(Arc::clone(&self.store) as _, clock, file).expect("it starts");
+        (keeper, started, taken.map(|change| change.revision))
+    }
+
+    fn change(&mut self, keeper: &mut Keeper, names: &[&str], manner: &Manner) -> Result<Option<Revision>, Problem> {
+        keeper.change(with_rules(names), "root (uid 0)", manner, None, &mut self.target)
+    }
+}
+
+fn within(seconds: u64) -> Manner {
+    Manner { confirm_within_s: Some(seconds), ..Manner::default() }
+}
+
+const NOW: Manner = Manner { reason: String::new(), confirm_within_s: None, force: false };
+
+#[test]
+fn the_file_is_the_seed_and_what_was_changed_since_stays_until_the_file_changes() {
+    let mut rig = Rig::new();
+    let first = file(&["a", "b"]);
+    let (mut keeper, started, _) = rig.start(Some(&first));
+    assert_eq!((started, keeper.config()), (Started::Imported, &first.config));
+    rig.change(&mut keeper, &["b", "c", "a"], &NOW).expect("made").expect("it differs");
+    assert_eq!(rig.change(&mut keeper, &["b", "c", "a"], &NOW), Ok(None), "nothing differs");
+    let in_force = keeper.config().clone();
+    drop(keeper);
+    let (keeper, started, _) = rig.start(Some(&first));
+    assert_eq!((started, keeper.config()), (Started::Kept, &in_force), "whole and in order");
+    let (keeper, started, _) = rig.start(None);
+    assert_eq!((started, keeper.config()), (Started::Kept, &in_force), "a dataplane that starts again asks no file");
+    let second = file(&["x"]);
+    let (mut keeper, started, _) = rig.start(Some(&second));
+    assert!(matches!(started, Started::Overruled(_)) && keeper.config() == &second.config, "{started:?}");
+    // The file of the start, edited and applied while weir runs, is no other file at the next start.
+    let third = file(&["y"]);
+    keeper.change(third.config.clone(), "root", &NOW, Some(&third.mark), &mut rig.target).expect("made");
+    rig.change(&mut keeper, &["z"], &NOW).expect("made");
+    let (keeper, started, _) = rig.start(Some(&third));
+    assert_eq!((started, names(keeper.config())), (Started::Kept, vec!["z".to_owned()]));
+    assert_eq!(keeper.at(Revision(1)).expect("known"), first.config, "every state can be read back");
+}
+
+#[test]
+fn an_empty_store_without_a_file_is_refused() {
+    let rig = Rig::new();
+    let clock: Arc<dyn Clock> = Arc::clone(&rig.clock) as _;
+    assert!(Keeper::start(Arc::clone(&rig.store) as _, clock, None).is_err());
+}
+
+#[test]
+fn a_change_waits_for_its_confirmation_by_the_clock_that_nobody_sets() {
+    let mut rig = Rig::new();
+    let (mut keeper, _, _) = rig.start(Some(&file(&["a"])));
+    let revision = rig.change(&mut keeper, &["b"], &within(60)).expect("made").expect("it differs");
+    assert_eq!(rig.target.rules, ["b"]);
+    // The wall clock jumps both ways: neither confirms nor ends it.
+    for wall in [4_000_000_000_000, 0] {
+        rig.clock.set_wall_ms(wall);
+        assert_eq!(keeper.tick(&mut rig.target), Ok(None));
+        assert_eq!(keeper.pending().expect("it waits").left_s, 60);
+    }
+    let refused = rig.change(&mut keeper, &["c"], &NOW).expect_err("one at a time");
+    assert_eq!((refused.value.as_str(), refused.cure.contains("weir confirm")), ("revision 2", true));
+    rig.clock.advance(Duration::from_secs(59));
+    assert_eq!(keeper.tick(&mut rig.target), Ok(None));
+    assert_eq!(keeper.pending().expect("it waits").left_s, 1);
+    rig.clock.advance(Duration::from_secs(1));
+    assert!(keeper.confirm("root", "too late").is_err());
+    assert_eq!(keeper.tick(&mut rig.target), Ok(Some((revision, Revision(3)))));
+    assert_eq!(
+        (rig.target.rules.as_slice(), names(keeper.config())),
+        (["a".to_owned()].as_slice(), vec!["a".to_owned()])
+    );
+    assert_eq!(keeper.pending(), None);
+    // Confirmed, it stays, whatever time passes.
+    let revision = rig.change(&mut keeper, &["c"], &within(60)).expect("made").expect("it differs");
+    assert_eq!(keeper.confirm("root", "good"), Ok(revision));
+    rig.clock.advance(Duration::from_secs(3600));
+    assert_eq!(keeper.tick(&mut rig.target), Ok(None));
+    assert_eq!(rig.target.rules, ["c"]);
+    assert!(keeper.confirm("root", "again").is_err() && keeper.revert("root", "", &mut rig.target).is_err());
+    for wrong in [0, 3601, u64::MAX] {
+        assert!(rig.change(&mut keeper, &["d"], &within(wrong)).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn an_unconfirmed_change_is_taken_back_by_every_start() {
+    for file_changed in [false, true] {
+        let mut rig = Rig::new();
+        let (mut keeper, _, _) = rig.start(Some(&file(&["a"])));
+        let revision = rig.change(&mut keeper, &["b"], &within(600)).expect("made").expect("it differs");
+        drop(keeper);
+        // After a reboot the clocks may say anything.
+        rig.clock.set_wall_ms(5);
+        let wanted: &[&str] = if file_changed { &["new"] } else { &["a"] };
+        let (keeper, _, taken) = rig.start(Some(&file(wanted)));
+        assert_eq!((taken, names(keeper.config())), (Some(revision), vec![wanted[0].to_owned()]));
+        assert_eq!(keeper.pending(), None);
+        let key = Key::new(Kind::Settings, "pending").expect("a key");
+        assert_eq!(rig.store.get(&key), Ok(None));
+        let (_, _, taken) = rig.start(None);
+        assert_eq!(taken, None, "once");
+    }
+}
+
+#[test]
+fn a_long_wait_does_not_lose_what_to_go_back_to() {
+    let mut rig = Rig::new();
+    let (mut keeper, _, _) = rig.start(Some(&file(&["a"])));
+    rig.change(&mut keeper, &["b"], &within(600)).expect("made");
+    // Others write the store meanwhile, more than its history keeps.
+    let origin = weir_appliance_control::resources::Origin::new("somebody", "").expect("an origin");
+    for count in 0..60 {
+        let token = Key::new(Kind::Tokens, "t").expect("a key");
+        let change = weir_appliance_control::resources::Transaction::new(origin.clone()).put(token, count.to_string());
+        rig.store.commit(&change).expect("made");
+    }
+    keeper.revert("root", "", &mut rig.target).expect("the former state is known");
+    assert_eq!(rig.target.rules, ["a"]);
+}
+
+#[test]
+fn what_is_refused_or_fails_changes_nothing() {
+    let mut rig = Rig::new();
+    let (mut keeper, _, _) = rig.start(Some(&file(&["a"])));
+    rig.change(&mut keeper, &["b"], &NOW).expect("made");
+    let before = keeper.config().clone();
+    rig.target.refuses = true;
+    assert!(rig.change(&mut keeper, &["c"], &NOW).is_err());
+    assert_eq!(keeper.revision(), Ok(Revision(2)), "it did not come to the store");
+    rig.target = Box { fails: true, rules: vec!["b".into()], ..Box::default() };
+    assert!(rig.change(&mut keeper, &["c"], &within(60)).expect_err("fails").cause.contains("the kernel"));
+    assert_eq!((keeper.config(), keeper.pending()), (&before, None));
+    let (again, _, taken) = rig.start(None);
+    assert_eq!((again.config(), taken), (&before, None), "the store is put back as well");
+    rig.target.fails = false;
+    let spin = Config::parse("wait: spin").expect("good");
+    let refused = keeper.change(spin, "root", &NOW, None, &mut rig.target).expect_err("not live");
+    assert!(refused.value.contains("wait") && refused.cure.contains("--live-only"), "{refused}");
+    let two_lines = Manner { reason: "two\nlines".into(), ..NOW };
+    assert!(rig.change(&mut keeper, &["d"], &two_lines).is_err());
+    assert_eq!(rig.target.rules, ["b"]);
+}
+
+#[test]
+fn the_history_has_a_row_for_each_revision() {
+    let mut rig = Rig::new();
+    let (mut keeper, _, _) = rig.start(Some(&file(&["a", "b", "c"])));
+    for names in [&["a"][..], &["a", "d", "e"], &[]] {
+        rig.change(&mut keeper, names, &NOW).expect("made");
+    }
+    let rows = keeper.history(3).expect("a history");
+    let seen: Vec<(u64, usize)> = rows.iter().map(|row| (row[0].revision.0, row.len())).collect();
+    // Three rules and their order go; two come, with their order; two go, with their order.
+    assert_eq!(seen, [(4, 4), (3, 3), (2, 3)]);
+    assert_eq!(keeper.origin("rules[a].share"), "revision 4 (root (uid 0))");
+}
