@@ -202,7 +202,7 @@ mod tests {
             ("steer add --match any --priority 0", "0: 0 is not in 1..=1024 (--priority); see: weir steer add --help"),
             ("agent remove 0", "0: number 0 means no agent (<ID>); number agents from 1"),
             ("config apply", "<FILE>: this is missing; see: weir config apply --help"),
-            ("config rollback x", "x: a revision is a whole number (<REVISION>)"),
+            ("config rollback x", "x: a revision is a whole number from 0 to 4294967295 ([REVISION])"),
             (
                 "config apply x --confirm-within 60",
                 "60: this is not a time (--confirm-within); write a number and its unit",
