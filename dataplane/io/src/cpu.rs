@@ -19,7 +19,7 @@ mod topology;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 pub use plan::{CorePlan, CoreWish, Pick, roles};
-pub use topology::{Core, Kind, Source, Topology, parse_list};
+pub use topology::{Core, Kind, Source, Topology, format_list, parse_list};
 
 use crate::error::{IoError, Result};
 

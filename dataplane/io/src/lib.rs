@@ -12,6 +12,8 @@
 //! | [`cpu`] | kinds of cores, roles, pinning, real-time priority |
 //! | [`memory`] | hugepages and memory in use |
 //! | [`net`] | interfaces and network namespaces |
+//! | [`nic`] | queues, spreading, interrupts and polling of a card, each change undone later |
+//! | [`numa`] | memory nodes: of a card, of a page, and where memory comes from |
 //! | [`probe`] | what this host can do, and the cure where it cannot |
 //! | [`bpffs`] | the BPF file system that pins live in |
 //! | [`disk`] | files written past the page cache, blocks given in advance |
@@ -28,6 +30,8 @@ pub mod fds;
 pub mod mapping;
 pub mod memory;
 pub mod net;
+pub mod nic;
+pub mod numa;
 pub mod probe;
 pub mod sandbox;
 pub mod shared;

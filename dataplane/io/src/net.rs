@@ -3,7 +3,6 @@
 //! Everything is asked through sockets, because they answer for the calling thread's namespace; `/sys/class/net` answers
 //! for the namespace in which it was mounted.
 
-use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -13,10 +12,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice, socket_with
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::error::{IoError, Result};
-
-/// `ETHTOOL_GDRVINFO` and `ETHTOOL_GCHANNELS` (include/uapi/linux/ethtool.h).
-const ETHTOOL_GDRVINFO: u32 = 0x0000_0003;
-const ETHTOOL_GCHANNELS: u32 = 0x0000_003c;
+use crate::nic::ethtool;
 
 /// An interface of the calling thread's network namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +33,6 @@ pub struct Link {
     pub rx_queues: u32,
     /// Driver, empty where the kernel does not say.
     pub driver: String,
-    /// NUMA node of the card; `None` for virtual interfaces and where the kernel does not know.
-    pub numa_node: Option<u32>,
 }
 
 /// What is known about interface `name`.
@@ -62,9 +56,9 @@ pub fn link(name: &str) -> Result<Link> {
         mac,
         up: i32::from(flags) & libc::IFF_UP != 0,
         running: i32::from(flags) & libc::IFF_RUNNING != 0,
-        rx_queues: rx_queues(&socket, name),
-        driver: driver(&socket, name),
-        numa_node: numa_node(name),
+        // Drivers without channels have one queue.
+        rx_queues: ethtool::channels(name).map_or(1, |channels| channels.receive_queues().max(1)),
+        driver: ethtool::driver(name).unwrap_or_default(),
     })
 }
 
@@ -88,7 +82,7 @@ pub fn interface_name(index: u32) -> Result<String> {
         .map_err(|cause| IoError::new(format!("interface number {index}"), cause, "see `ip link`"))
 }
 
-fn control_socket() -> rustix::io::Result<OwnedFd> {
+pub(crate) fn control_socket() -> rustix::io::Result<OwnedFd> {
     socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
 }
 
@@ -101,7 +95,7 @@ enum Field {
 }
 
 /// An `ifreq` with the interface's name in it.
-fn ifreq(name: &str) -> rustix::io::Result<libc::ifreq> {
+pub(crate) fn ifreq(name: &str) -> rustix::io::Result<libc::ifreq> {
     // SAFETY: ifreq is plain integers, arrays and a union of them with one pointer; zero is valid for all.
     let mut wanted: libc::ifreq = unsafe { std::mem::zeroed() };
     // One byte stays for the terminating zero.
@@ -136,63 +130,6 @@ fn request(socket: &OwnedFd, name: &str, question: libc::c_ulong, field: Field) 
         }
     }
     Ok(bytes)
-}
-
-/// One ethtool question; `answer` begins with the question's number.
-fn ethtool<T>(socket: &OwnedFd, name: &str, answer: &mut T) -> rustix::io::Result<()> {
-    let mut wanted = ifreq(name)?;
-    wanted.ifr_ifru.ifru_data = std::ptr::from_mut(answer).cast();
-    // SAFETY: `answer` is the structure that its first word names, as both callers write it, so the kernel writes inside
-    // it; both outlive the call.
-    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, std::ptr::from_mut(&mut wanted)) } != 0 {
-        return Err(last_error());
-    }
-    Ok(())
-}
-
-/// `struct ethtool_channels`.
-#[repr(C)]
-#[derive(Default)]
-struct Channels {
-    command: u32,
-    most: [u32; 4],
-    receive: u32,
-    transmit: u32,
-    other: u32,
-    combined: u32,
-}
-
-/// `struct ethtool_drvinfo`.
-#[repr(C)]
-struct DriverInfo {
-    command: u32,
-    driver: [u8; 32],
-    rest: [u8; 32 * 4 + 12 + 20],
-}
-
-const _: () = assert!(size_of::<DriverInfo>() == 196 && size_of::<Channels>() == 36);
-
-fn rx_queues(socket: &OwnedFd, name: &str) -> u32 {
-    let mut channels = Channels { command: ETHTOOL_GCHANNELS, ..Channels::default() };
-    match ethtool(socket, name, &mut channels) {
-        Ok(()) => channels.receive.saturating_add(channels.combined).max(1),
-        // Drivers without channels have one queue.
-        Err(_) => 1,
-    }
-}
-
-fn driver(socket: &OwnedFd, name: &str) -> String {
-    let mut info = DriverInfo { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
-    let known = ethtool(socket, name, &mut info).is_ok();
-    let text = CStr::from_bytes_until_nul(&info.driver).ok().and_then(|text| text.to_str().ok());
-    if known { text.unwrap_or_default().to_owned() } else { String::new() }
-}
-
-/// From sysfs, since no socket tells: right for physical cards, which live in the namespace sysfs was mounted in.
-fn numa_node(name: &str) -> Option<u32> {
-    let text = std::fs::read_to_string(format!("/sys/class/net/{name}/device/numa_node")).ok()?;
-    // -1 means unknown and fails to parse.
-    text.trim().parse().ok()
 }
 
 /// A network namespace, held open.
@@ -241,7 +178,7 @@ impl Namespace {
     }
 }
 
-fn last_error() -> Errno {
+pub(crate) fn last_error() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
@@ -256,7 +193,6 @@ mod tests {
         assert_eq!(interface_name(lo.index).unwrap(), "lo");
         assert_eq!((lo.mac, lo.rx_queues), ([0; 6], 1));
         assert!(lo.mtu >= 1500);
-        assert_eq!(lo.numa_node, None);
     }
 
     #[test]

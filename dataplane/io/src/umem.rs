@@ -1,7 +1,9 @@
 //! The memory all frames live in: one memfd, on 2 MiB hugepages where there are any, that the owner alone may write.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
@@ -9,6 +11,7 @@ use rustix::mm::{Advice, madvise};
 
 use crate::error::{IoError, Result};
 use crate::mapping::Mapping;
+use crate::numa::{self, Source};
 use crate::shared::check_sealed_size;
 
 /// A hugepage on x86-64 and on aarch64 with 4 KiB base pages.
@@ -72,6 +75,18 @@ pub struct Umem {
     frames: u32,
     frame_size: u32,
     backing: Backing,
+    residence: Residence,
+}
+
+/// Which NUMA node the frames were asked from, and what came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Residence {
+    /// The network card's node; `None` when it is not known.
+    pub wished: Option<u32>,
+    /// The node that the pages were bound to; `None` when the kernel chose.
+    pub bound: Option<u32>,
+    /// What stood against a better way, as sentences; empty when the first way did.
+    pub why: String,
 }
 
 impl Umem {
@@ -101,20 +116,39 @@ impl Umem {
             return Err(IoError::invalid("UMEM", "0 frames", "ask for as many frames as the rings can hold"));
         }
         let length = frames as usize * frame_size as usize;
-        let why = match hugepages {
-            HugePages::Never => "switched off by memory.hugepages: never".to_owned(),
-            HugePages::Prefer | HugePages::Require => match Self::map(length, &options, true) {
-                Ok((file, mapping)) => return Self::seal(file, mapping, &options, Backing::HugePages2M),
-                Err(error) if hugepages == HugePages::Require => return Err(error),
-                Err(error) => error.to_string(),
-            },
+        let (ways, mut against) = ways(length, &options);
+        let mut no_hugepages = match hugepages {
+            HugePages::Never => Some("switched off by memory.hugepages: never".to_owned()),
+            HugePages::Prefer | HugePages::Require => None,
         };
-        let (file, mapping) = Self::map(length, &options, false)?;
-        Self::seal(file, mapping, &options, Backing::Plain { why })
+        let mut last = None;
+        for way in ways {
+            match Self::map(length, way) {
+                Ok((file, mapping)) => {
+                    let backing = if way.huge {
+                        Backing::HugePages2M
+                    } else {
+                        Backing::Plain { why: no_hugepages.unwrap_or_else(|| against.join("; ")) }
+                    };
+                    let residence = Residence { wished: options.node, bound: way.node, why: against.join("; ") };
+                    return Self::seal(file, mapping, &options, backing, residence);
+                }
+                Err(error) => {
+                    if way.huge {
+                        no_hugepages = Some(error.to_string());
+                    }
+                    against.push(error.to_string());
+                    last = Some(error);
+                }
+            }
+        }
+        // There is always a way, so there is always the error of the last one.
+        Err(last.unwrap_or_else(|| IoError::invalid("UMEM", "no way to get memory was left", "report this")))
     }
 
     /// Creates the file and maps it with every page present.
-    fn map(length: usize, options: &UmemOptions, huge: bool) -> Result<(OwnedFd, Mapping)> {
+    fn map(length: usize, way: Source) -> Result<(OwnedFd, Mapping)> {
+        let huge = way.huge;
         let (length, flags) = if huge {
             (length.next_multiple_of(HUGE), MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB)
         } else {
@@ -136,8 +170,8 @@ impl Umem {
         let mapping = Mapping::map_lazily(file.as_fd(), length, true)
             .map_err(|error| fail("mapping", error.errno().unwrap_or(rustix::io::Errno::NOMEM)))?;
         let (address, length) = mapping.raw();
-        if let Some(node) = options.node {
-            bind_to_node(&mapping, node)?;
+        if let Some(node) = way.node {
+            numa::bind(&mapping, node)?;
         }
         if !huge {
             // A wish: shared memory follows it only where transparent_hugepage/shmem_enabled allows.
@@ -151,17 +185,37 @@ impl Umem {
     }
 
     /// Closes the file to every writer but the mapping that exists.
-    fn seal(file: OwnedFd, mapping: Mapping, options: &UmemOptions, backing: Backing) -> Result<Self> {
+    fn seal(
+        file: OwnedFd,
+        mapping: Mapping,
+        options: &UmemOptions,
+        backing: Backing,
+        residence: Residence,
+    ) -> Result<Self> {
         let seals = SealFlags::FUTURE_WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         fcntl_add_seals(&file, seals)
             .map_err(|cause| IoError::new("sealing the UMEM", cause, "run on Linux 5.1 or newer"))?;
         let (frames, frame_size) = (options.frames, options.frame_size);
-        Ok(Self { mapping: Arc::new(mapping), file, frames, frame_size, backing })
+        Ok(Self { mapping: Arc::new(mapping), file, frames, frame_size, backing, residence })
     }
 
     /// What kind of pages there are, and why.
     pub fn backing(&self) -> &Backing {
         &self.backing
+    }
+
+    /// Which NUMA node the pages were asked from, and why not a better one.
+    pub fn residence(&self) -> &Residence {
+        &self.residence
+    }
+
+    /// Pages by the NUMA node that they are on now, as the kernel says; of a large UMEM every n-th page is asked.
+    ///
+    /// # Errors
+    /// `ENOSYS` on a kernel without NUMA.
+    pub fn pages_by_node(&self) -> Result<BTreeMap<Option<u32>, u32>> {
+        let page = if self.backing == Backing::HugePages2M { HUGE } else { 4096 };
+        numa::spread(&self.mapping, page)
     }
 
     /// The descriptor that takers map read-only.
@@ -208,23 +262,18 @@ impl Umem {
     }
 }
 
-/// Asks for pages of one NUMA node (`mbind`, `MPOL_BIND`).
-fn bind_to_node(mapping: &Mapping, node: u32) -> Result<()> {
-    let what = || format!("placing memory on NUMA node {node}");
-    if node >= 64 {
-        return Err(IoError::invalid(what(), "only nodes 0 to 63 are supported", "leave the node out"));
+/// The ways to get the memory, best first, and what stands against better ones. Without a node the kernel chooses.
+fn ways(length: usize, options: &UmemOptions) -> (Vec<Source>, Vec<String>) {
+    let (huge, require) = (options.hugepages != HugePages::Never, options.hugepages == HugePages::Require);
+    let nodes = options.node.map(|_| numa::nodes(Path::new("/sys"))).unwrap_or_default();
+    match options.node {
+        Some(home) => numa::sources(&nodes, home, length as u64, huge, require),
+        None => {
+            let ways = [(true, huge), (false, !require)];
+            let wanted = ways.into_iter().filter(|(_, wanted)| *wanted);
+            (wanted.map(|(huge, _)| Source { node: None, huge }).collect(), Vec::new())
+        }
     }
-    let (address, length) = mapping.raw();
-    let mask: u64 = 1 << node;
-    // SAFETY: mbind reads `mask`, 64 bits as `maxnode` 65 says (the kernel counts one more than it uses), and changes
-    // where pages of this mapping come from, not what they contain.
-    let result = unsafe {
-        libc::syscall(libc::SYS_mbind, address, length, libc::MPOL_BIND, std::ptr::from_ref(&mask), 65_usize, 0_u32)
-    };
-    if result == 0 {
-        return Ok(());
-    }
-    Err(IoError::new(what(), std::io::Error::last_os_error(), "leave the node out, or name one that has memory"))
 }
 
 /// The frames' memory as a taker sees it: read-only, and never writable again.

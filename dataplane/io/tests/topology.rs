@@ -1,35 +1,12 @@
 //! Are cores of every kind of machine recognised and given to the right role?
 #![allow(clippy::unwrap_used)] // a test may stop where it stands
 
+mod trees;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
+use trees::tree;
 use weir_dataplane_io::cpu::{CorePlan, CoreWish, Kind, Pick, Source, Topology, parse_list, roles};
-
-/// Writes a tree of `tests/topologies` into a folder of its own.
-fn tree(name: &str) -> PathBuf {
-    static TREES: AtomicU32 = AtomicU32::new(0);
-    let number = TREES.fetch_add(1, Ordering::Relaxed);
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{number}", std::process::id()));
-    let text = fs::read_to_string(format!("{}/tests/topologies/{name}.txt", env!("CARGO_MANIFEST_DIR"))).unwrap();
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let (path, content) = line.split_once(':').unwrap();
-        for path in expand(path) {
-            let path = root.join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, format!("{}\n", content.trim())).unwrap();
-        }
-    }
-    root
-}
-
-/// `a{0-2}b` and `a{0,2}b` to a path for each number.
-fn expand(path: &str) -> Vec<String> {
-    let Some((before, rest)) = path.split_once('{') else { return vec![path.to_owned()] };
-    let (list, after) = rest.split_once('}').unwrap();
-    parse_list(list).into_iter().map(|number| format!("{before}{number}{after}")).collect()
-}
 
 fn plan(name: &str, wish: &CoreWish) -> (Topology, CorePlan) {
     let root = tree(name);

@@ -9,6 +9,7 @@ use serde_saphyr::{Location, Spanned};
 mod tcp;
 
 use super::judge::{Judge, Refused};
+use super::placement::placement;
 use super::raw::{self, List, Text};
 use super::*;
 use crate::name::{AgentId, RuleName, number};
@@ -117,11 +118,11 @@ fn value<T: FromStr<Err = Problem>>(text: &Text) -> Result<T, ConfigError> {
     typed(text, str::parse)
 }
 
-fn optional<T: FromStr<Err = Problem>>(text: Option<&Text>) -> Result<Option<T>, ConfigError> {
+pub(super) fn optional<T: FromStr<Err = Problem>>(text: Option<&Text>) -> Result<Option<T>, ConfigError> {
     text.map(value).transpose()
 }
 
-fn typed<T>(text: &Text, read: impl FnOnce(&str) -> Result<T, Problem>) -> Result<T, ConfigError> {
+pub(super) fn typed<T>(text: &Text, read: impl FnOnce(&str) -> Result<T, Problem>) -> Result<T, ConfigError> {
     read(&text.value).map_err(|problem| ConfigError::at(text.referenced, problem))
 }
 
@@ -131,10 +132,13 @@ fn takers(list: Option<&List<String>>) -> Result<Vec<FeatureName>, ConfigError> 
 
 fn interface(item: &Spanned<raw::Interface>) -> Result<InterfaceSpec, ConfigError> {
     let raw = &item.value;
+    let queues = optional(raw.queues.as_ref())?.unwrap_or_default();
+    let placement = raw.placement.as_ref().map(|item| placement(item, queues)).transpose()?;
     Ok(InterfaceSpec {
         name: value(need(&raw.name, "name", item)?)?,
-        queues: optional(raw.queues.as_ref())?.unwrap_or_default(),
+        queues,
         mode: optional(raw.mode.as_ref())?.unwrap_or_default(),
+        placement: placement.unwrap_or_default(),
     })
 }
 

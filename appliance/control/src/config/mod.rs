@@ -7,6 +7,7 @@ mod flat;
 mod judge;
 mod layers;
 mod limits;
+mod placement;
 mod raw;
 mod rooms;
 mod schema;
@@ -24,6 +25,7 @@ pub use error::ConfigError;
 pub use flat::Difference;
 pub use layers::{Layer, LayerError, Layered};
 pub use limits::*;
+pub use placement::{BusyPollSpec, ChannelWish, CpuWish, PlacementSpec, Spread, Strength, Switch};
 pub use rooms::*;
 pub use stored::{KINDS, StoredError};
 

@@ -39,6 +39,28 @@ pub(super) struct Interface {
     pub(super) name: Option<Text>,
     pub(super) queues: Option<Text>,
     pub(super) mode: Option<Text>,
+    pub(super) placement: Option<Spanned<Placement>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Placement {
+    pub(super) strength: Option<Text>,
+    pub(super) channels: Option<Text>,
+    pub(super) rss: Option<Text>,
+    pub(super) irqs: Option<Text>,
+    pub(super) threaded_napi: Option<Text>,
+    pub(super) napi_cores: Option<Text>,
+    pub(super) busy_poll: Option<BusyPoll>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BusyPoll {
+    pub(super) usecs: Option<Text>,
+    pub(super) budget: Option<Text>,
+    pub(super) defer_hard_irqs: Option<Text>,
+    pub(super) flush_timeout_us: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

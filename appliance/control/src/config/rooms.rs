@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::placement::PlacementSpec;
 use crate::matching::{MatchExpression, ModalitySet};
 use crate::name::{AgentId, InterfaceName, Mac, RuleName};
 use crate::problem::Problem;
@@ -47,6 +48,7 @@ macro_rules! words {
         }
     };
 }
+pub(super) use words;
 
 words! {
     /// How the classifier shall be attached.
@@ -137,12 +139,14 @@ pub struct InterfaceSpec {
     pub queues: Queues,
     /// How to attach (default best).
     pub mode: ModeWish,
+    /// What its card is told (default: nothing is changed).
+    pub placement: PlacementSpec,
 }
 
 impl InterfaceSpec {
     /// All queues, the best mode.
     pub fn new(name: InterfaceName) -> Self {
-        Self { name, queues: Queues::All, mode: ModeWish::Best }
+        Self { name, queues: Queues::All, mode: ModeWish::Best, placement: PlacementSpec::default() }
     }
 }
 

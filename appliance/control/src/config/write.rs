@@ -15,7 +15,10 @@ impl Config {
 
     fn write(&self, out: &mut String) -> std::fmt::Result {
         list(out, "interfaces", &self.interfaces, |spec| {
-            format!("{{name: {}, queues: {}, mode: {}}}", quoted(spec.name.as_str()), spec.queues, spec.mode)
+            let InterfaceSpec { name, queues, mode, placement } = spec;
+            let plain = *placement == PlacementSpec::default();
+            let placement = if plain { String::new() } else { format!(", placement: {placement}") };
+            format!("{{name: {}, queues: {queues}, mode: {mode}{placement}}}", quoted(name.as_str()))
         })?;
         let MemorySpec { frame_size, rx_ring, hugepages } = self.memory;
         writeln!(out, "memory: {{frame_size: {frame_size}, rx_ring: {rx_ring}, hugepages: {hugepages}}}")?;

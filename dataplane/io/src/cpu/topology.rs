@@ -181,6 +181,17 @@ pub fn parse_list(text: &str) -> Vec<u32> {
     numbers
 }
 
+/// A CPU list as the kernel writes it: `0-3,8`. The inverse of [`parse_list`] for ascending numbers.
+pub fn format_list(cpus: &[u32]) -> String {
+    let runs = cpus.chunk_by(|one, next| one.checked_add(1) == Some(*next));
+    let text = runs.filter_map(|run| match run {
+        [] => None,
+        [one] => Some(one.to_string()),
+        [first, .., last] => Some(format!("{first}-{last}")),
+    });
+    text.collect::<Vec<_>>().join(",")
+}
+
 /// What CPU `id` says of itself. Moves a thread of its own there, so the caller's affinity stays.
 #[cfg(target_arch = "x86_64")]
 fn ask_processor(id: u32) -> Option<Kind> {

@@ -86,6 +86,31 @@ fn scalars() {
 }
 
 #[test]
+fn placement() {
+    check(&[
+        ("interfaces: [{name: e, placement: [a]}]", "1:35: [a]", "wrong kind", "keys and values"),
+        ("interfaces: [{name: e, placement: {queues: 4}}]", "1:36: queues", "no such key", "channels"),
+        ("interfaces: [{name: e, placement: {strength: hard}}]", "1:46: hard", "not a strength", "prefer, require"),
+        ("interfaces: [{name: e, placement: {channels: 0}}]", "1:46: 0", "1 to 64", "keep"),
+        ("interfaces: [{name: e, placement: {channels: some}}]", "1:46: some", "`keep`, `all`", "keep"),
+        ("interfaces: [{name: e, queues: 4, placement: {channels: 2}}]", "1:57: 2", "fewer queues than the 4", "lower"),
+        ("interfaces: [{name: e, placement: {rss: even}}]", "1:41: even", "spread flows", "keep, spread"),
+        ("interfaces: [{name: e, placement: {irqs: \"0,0\"}}]", "1:42: 0,0", "twice", "keep, auto"),
+        ("interfaces: [{name: e, placement: {threaded_napi: yes}}]", "1:51: yes", "not a switch", "keep, on, off"),
+        (
+            "interfaces: [{name: e, placement: {threaded_napi: off, napi_cores: auto}}]",
+            "1:68: auto",
+            "no threads",
+            "threaded_napi: on",
+        ),
+        ("interfaces: [{name: e, placement: {busy_poll: on}}]", "1:47: on", "wrong kind", "keys and values"),
+        ("interfaces: [{name: e, placement: {busy_poll: {usecs: 0}}}]", "1:55: 0", "1 to 10000", "write 50"),
+        ("interfaces: [{name: e, placement: {busy_poll: {budget: 4096}}}]", "1:56: 4096", "1 to 1024", "write 64"),
+        ("interfaces: [{name: e, placement: {busy_poll: {usecs: x}}}]", "1:55: x", "whole number", "digits"),
+    ]);
+}
+
+#[test]
 fn rules_and_flags() {
     check(&[
         ("rules:\n  - {match: udp dport 99999, action: drop}", "2:13: 99999", "0 to 65535", "range"),

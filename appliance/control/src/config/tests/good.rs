@@ -40,6 +40,26 @@ fn the_example_is_typed_whole() {
 }
 
 #[test]
+fn placement_is_typed_and_left_out_where_it_changes_nothing() {
+    let config = Config::parse(WHOLE).expect("the example");
+    assert_eq!(config.interfaces()[0].placement, PlacementSpec::default());
+    let placement = &config.interfaces()[1].placement;
+    assert_eq!((placement.strength, placement.channels), (Strength::Prefer, ChannelWish::Count(4)));
+    assert_eq!((placement.rss, placement.threaded_napi), (Spread::Even, Switch::On));
+    assert_eq!((&placement.irqs, &placement.napi_cores), (&CpuWish::Auto, &CpuWish::List(vec![2, 3])));
+    assert_eq!(placement.busy_poll, Some(BusyPollSpec::default()));
+    let text = "interfaces: [{name: e, placement: {channels: all, threaded_napi: off, busy_poll: {usecs: 7}}}]";
+    let config = Config::parse(text).expect("a placement");
+    let wanted = "placement: {channels: all, threaded_napi: \"off\", \
+        busy_poll: {usecs: 7, budget: 64, defer_hard_irqs: 2, flush_timeout_us: 200}}}";
+    assert!(config.to_yaml().contains(wanted), "{}", config.to_yaml());
+    assert_eq!(Config::parse(&config.to_yaml()), Ok(config));
+    let nothing = Config::parse("interfaces: [{name: e, placement: {channels: keep, irqs: keep}}]").expect("keeps");
+    assert_eq!(nothing, Config::parse("interfaces: [{name: e, placement: {}}]").expect("empty"));
+    assert!(!nothing.to_yaml().contains("placement"));
+}
+
+#[test]
 fn a_file_reads_back_from_its_own_text() {
     let config = Config::parse(WHOLE).expect("the example");
     let text = config.to_yaml();
