@@ -104,9 +104,23 @@ impl Rig {
     /// # Errors
     /// The lab cannot be made, or the appliance does not start.
     pub fn with_links(config: &str, mtu: u32, queues: u32) -> Result<Self, LabError> {
+        Self::with_prepared_links(config, mtu, queues, |_| Ok(()))
+    }
+
+    /// The same, with what `prepare` does to the lab before anything is attached in it.
+    ///
+    /// # Errors
+    /// The lab cannot be made or prepared, or the appliance does not start.
+    pub fn with_prepared_links(
+        config: &str,
+        mtu: u32,
+        queues: u32,
+        prepare: impl FnOnce(&Lab) -> Result<(), LabError>,
+    ) -> Result<Self, LabError> {
         let mut spec = LabSpec::line();
         spec.links.iter_mut().for_each(|link| (link.mtu, link.queues) = (mtu, queues));
         let lab = Lab::create(&spec)?;
+        prepare(&lab)?;
         let sink = |node: &str| lab.node(node)?.run(|| Sink::attach("wire0", SinkAction::Pass));
         let sinks = [sink("left")?, sink("right")?].map(|sink| sink.unwrap_or_else(|error| panic!("{error}")));
         let appliance = Appliance::start(&lab, lab.node("box")?, &program("weir"), config)?;

@@ -14,6 +14,7 @@ pub mod line;
 pub mod load;
 pub mod log;
 pub mod numbers;
+mod placement;
 pub mod replay;
 pub mod status;
 pub mod steer;

@@ -11,6 +11,7 @@ use weir_ebpf_abi::reason::Reason;
 
 use crate::answer::{Ask, Exit, Outcome, json, unexpected};
 use crate::numbers::{bytes, duration, exact, micros, percent, short};
+use crate::placement;
 use crate::table::{Column, Table, WIDTH, cut};
 
 /// Show the state on one page: ports with their mode, processes, rings, counters, features.
@@ -75,6 +76,9 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
         ports.row([port.name.clone(), mode, port.queues.to_string(), port.why.clone()]);
     }
     section(out, &ports, "no port: add one with weir up --interface NAME")?;
+    for line in status.interfaces.iter().flat_map(placement::lines) {
+        writeln!(out, "{}", cut(&line, WIDTH))?;
+    }
     counters(&status.counters, out)?;
     section(out, &rings(status), "no ring: no rule and no flag gives frames to a feature")?;
     section(out, &features(&status.features), "no feature runs")?;
@@ -95,7 +99,8 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)?;
     let memory = &status.memory;
     let why = if memory.why.is_empty() { String::new() } else { format!(" ({})", memory.why) };
-    let frames = format!("memory  {} of frames on {}{why}", bytes(memory.umem_bytes), memory.backing);
+    let node = placement::node_of_frames(memory);
+    let frames = format!("memory  {} of frames on {}{node}{why}", bytes(memory.umem_bytes), memory.backing);
     writeln!(out, "{}", cut(&frames, WIDTH))?;
     writeln!(out, "        {} beside them", bytes(memory.pss_beside_umem_bytes))?;
     let idle =

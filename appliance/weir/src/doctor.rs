@@ -1,18 +1,24 @@
 //! `weir doctor`: what the rooms' probes found, on one page.
 
 use std::io::Write;
+use std::path::Path;
 
 use weir_appliance_console::answer::Outcome;
 use weir_appliance_console::doctor::{self, DoctorArgs};
 use weir_appliance_control::message::{Check, CheckState, DoctorReport};
-use weir_dataplane_io::net;
+use weir_dataplane_io::cpu::format_list;
+use weir_dataplane_io::net::{self, Link};
+use weir_dataplane_io::nic::{View, ethtool, vectors};
+use weir_dataplane_io::numa;
 use weir_dataplane_io::probe::{self, State};
 
 /// Looks at the host, and at the interfaces that are named.
 pub(crate) fn run(args: &DoctorArgs, out: &mut dyn Write) -> Outcome {
     let mut checks: Vec<Check> = probe::all().iter().map(check).collect();
     checks.push(cores());
-    checks.extend(args.interface.iter().map(|name| interface(name.as_str())));
+    checks.extend(nodes());
+    let view = View::live();
+    checks.extend(args.interface.iter().map(|name| interface(&view, name.as_str())));
     doctor::render(&DoctorReport { host: weir_appliance_lab::host::read(), checks }, args.json, out)
 }
 
@@ -37,13 +43,45 @@ fn cores() -> Check {
     }
 }
 
-fn interface(name: &str) -> Check {
+/// The memory nodes, where there is more than one; a node without free hugepages costs the cards beside it.
+fn nodes() -> Option<Check> {
+    let nodes = numa::nodes(Path::new("/sys"));
+    if nodes.len() < 2 {
+        return None;
+    }
+    let one = |node: &numa::Node| {
+        let cpus =
+            if node.cpus.is_empty() { "no CPUs".to_owned() } else { format!("CPUs {}", format_list(&node.cpus)) };
+        format!("{}: {cpus}, {} of {} hugepages free", node.id, node.huge_free, node.huge_total)
+    };
+    let some_lack = nodes.iter().any(|node| !node.cpus.is_empty() && node.huge_free == 0);
+    Some(Check {
+        name: "NUMA nodes".into(),
+        state: if some_lack { CheckState::Less } else { CheckState::Good },
+        found: nodes.iter().map(one).collect::<Vec<_>>().join("; "),
+        because: some_lack.then(|| "frames of a card beside a node without free hugepages are on small pages".into()),
+        cure: some_lack
+            .then(|| "write a number to /sys/devices/system/node/nodeN/hugepages/hugepages-2048kB/nr_hugepages".into()),
+    })
+}
+
+/// Where a card is and what can be told to it, for people who write `placement:`.
+fn abilities(view: &View, link: &Link) -> String {
+    let node = view.shows(&link.name, link.index).then(|| numa::node_of_interface(view.sys(), &link.name)).flatten();
+    let node = node.map_or_else(|| "no NUMA node known".to_owned(), |node| format!("NUMA node {node}"));
+    let most = ethtool::channels(&link.name).map_or(1, |channels| channels.most_queues());
+    let rss = if ethtool::indirection(&link.name).is_ok() { "RSS" } else { "no RSS" };
+    let vectors = if view.shows(&link.name, link.index) { vectors(view, &link.name).len() } else { 0 };
+    format!("{node}; can have {most} queues, {rss}, {vectors} interrupt vectors")
+}
+
+fn interface(view: &View, name: &str) -> Check {
     match net::link(name) {
         Ok(link) => Check {
             name: name.to_owned(),
             state: if link.up { CheckState::Good } else { CheckState::Bad },
             found: format!("driver {}, {} queues, MTU {}", link.driver, link.rx_queues, link.mtu),
-            because: None,
+            because: Some(abilities(view, &link)),
             cure: (!link.up).then(|| format!("set it up: ip link set {name} up")),
         },
         Err(error) => Check {

@@ -4,6 +4,7 @@
 //! plane is wired here from the rooms that do it.
 
 mod capture;
+mod cards;
 mod dataplane;
 mod demo;
 mod doctor;

@@ -13,13 +13,14 @@ use weir_appliance_control::config::Config;
 use weir_appliance_control::config_file;
 use weir_appliance_control::message::WhyFrame;
 use weir_appliance_control::problem::Problem;
+use weir_dataplane_io::nic::Kind;
 use weir_ebpf_abi::explain::Explanation;
 use weir_ebpf_loader::HostTables;
 
 use crate::dataplane::classes::KernelClasses;
 use crate::dataplane::steering;
 use crate::place::Place;
-use crate::{capture, failure, replay, why};
+use crate::{capture, cards, failure, replay, why};
 
 /// `weir why --pcap`: every frame judged by the host's copy of the classifier, so that it needs no privilege.
 pub(crate) fn why(args: &WhyArgs, out: &mut dyn Write) -> Outcome {
@@ -68,7 +69,7 @@ pub(crate) fn replay(args: &ReplayArgs, out: &mut dyn Write) -> Outcome {
     shown::render(&report, args.json, out)
 }
 
-/// `weir down`: unpins what a killed weir left. One that still runs is left alone.
+/// `weir down`: unpins what a killed weir left and gives cards their settings back. One that still runs is left alone.
 pub(crate) fn down(socket: &Path, out: &mut dyn Write) -> Result<Exit> {
     let place = Place::of(Path::new(""), socket);
     if std::os::unix::net::UnixStream::connect(socket).is_ok() {
@@ -77,10 +78,14 @@ pub(crate) fn down(socket: &Path, out: &mut dyn Write) -> Result<Exit> {
             socket.display()
         ));
     }
+    // Threads and timers of NAPI go back while the program is attached: without it a virtual interface has none. Queues go
+    // back without it, since a driver may refuse fewer queues than its program needs.
+    let mut settings = cards::give_back(&place.cards, Kind::ButQueues);
     let removed = weir_ebpf_loader::remove_pins(&place.pins).with_context(|| format!("{}", place.pins.display()))?;
+    settings += cards::give_back(&place.cards, Kind::Any);
     for file in [&place.control, &place.attach] {
         let _ = std::fs::remove_file(file);
     }
-    writeln!(out, "{}: {removed} pins removed", place.pins.display())?;
-    Ok(if removed > 0 { Exit::Done } else { Exit::NotSo })
+    writeln!(out, "{}: {removed} pins removed, {settings} card settings put back", place.pins.display())?;
+    Ok(if removed + settings > 0 { Exit::Done } else { Exit::NotSo })
 }

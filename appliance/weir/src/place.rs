@@ -13,6 +13,8 @@ pub(crate) struct Place {
     pub attach: PathBuf,
     /// Where maps and links are pinned.
     pub pins: PathBuf,
+    /// What card settings were before they were changed.
+    pub cards: PathBuf,
 }
 
 /// The bpf file system, as systemd and every distribution mount it.
@@ -31,6 +33,7 @@ impl Place {
             state: state.to_owned(),
             control: control.to_owned(),
             attach: folder.join("attach.sock"),
+            cards: folder.join("cards"),
             pins: Path::new(BPF_FS).join("weir").join(instance),
         }
     }

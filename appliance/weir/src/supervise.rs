@@ -18,8 +18,10 @@ use weir_appliance_control::keeper::Manner;
 use weir_appliance_control::message::{Answer, ConfigRequest, Reply, Request};
 
 use weir_dataplane_io::IoError;
+use weir_dataplane_io::nic::Kind;
 use weir_dataplane_io::wait::PidFd;
 
+use crate::cards;
 use crate::place::Place;
 use crate::seed::Seed;
 
@@ -89,16 +91,10 @@ pub(crate) fn up(place: Place, features: Vec<String>, seed: Seed, read: ReadSeed
         events,
         sender,
     };
-    supervisor.start(DATAPLANE)?;
-    if !supervisor.first_ready()? {
-        supervisor.stop();
-        return Ok(());
-    }
-    tracing::info!("up: {} (control socket {})", supervisor.features.join(", "), supervisor.place.control.display());
-    supervisor.start_workers();
-    supervisor.watch();
-    supervisor.stop();
-    Ok(())
+    let outcome = supervisor.run();
+    // The sockets are gone with the processes by now, which hold a card's queues.
+    cards::give_back(&supervisor.place.cards, Kind::Any);
+    outcome
 }
 
 fn watch_signals(events: Sender<Event>) -> Result<()> {
@@ -116,6 +112,20 @@ fn watch_signals(events: Sender<Event>) -> Result<()> {
 }
 
 impl Supervisor {
+    /// From the first start to the end of all children.
+    fn run(&mut self) -> Result<()> {
+        self.start(DATAPLANE)?;
+        if !self.first_ready()? {
+            self.stop();
+            return Ok(());
+        }
+        tracing::info!("up: {} (control socket {})", self.features.join(", "), self.place.control.display());
+        self.start_workers();
+        self.watch();
+        self.stop();
+        Ok(())
+    }
+
     /// Waits for the first dataplane: true when it is ready, false when a signal came first.
     fn first_ready(&mut self) -> Result<bool> {
         match self.events.recv_timeout(READY_WITHIN) {

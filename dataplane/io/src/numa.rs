@@ -197,15 +197,7 @@ fn nodes_of_pages(addresses: &[usize]) -> Result<Vec<Option<u32>>> {
     // SAFETY: the kernel reads `addresses.len()` addresses, which it looks up without touching them, and writes as many
     // states; both arrays have that length. Process 0 is this one.
     let result = unsafe {
-        libc::syscall(
-            libc::SYS_move_pages,
-            0,
-            addresses.len(),
-            addresses.as_ptr(),
-            nowhere,
-            states.as_mut_ptr(),
-            0_i32,
-        )
+        libc::syscall(libc::SYS_move_pages, 0, addresses.len(), addresses.as_ptr(), nowhere, states.as_mut_ptr(), 0_i32)
     };
     if result < 0 {
         let what = format!("asking for the NUMA node of {} pages", addresses.len());

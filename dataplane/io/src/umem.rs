@@ -204,6 +204,11 @@ impl Umem {
         &self.backing
     }
 
+    /// What kind of pages there are, in two words.
+    pub fn backing_word(&self) -> &'static str {
+        if self.backing == Backing::HugePages2M { "2 MiB pages" } else { "4 KiB pages" }
+    }
+
     /// Which NUMA node the pages were asked from, and why not a better one.
     pub fn residence(&self) -> &Residence {
         &self.residence

@@ -55,7 +55,7 @@ fn a_change_is_in_the_file_before_it_is_made_and_goes_back_from_it() {
     let mut ledger = Ledger::open(&card.file).unwrap();
     let order: Vec<_> = ledger.changed().map(|(setting, before)| (setting.what, before.to_owned())).collect();
     assert_eq!(order, [(What::Interrupt(123), "0-31".into()), (What::FlushTimeout, "0".into())]);
-    assert_eq!(ledger.undo(&card.view, Kind::OfNapi), []);
+    assert_eq!(ledger.undo_where(&card.view, |setting| setting.what == What::FlushTimeout), []);
     assert_eq!((card.read(&vector).as_str(), card.read(&flush).as_str()), ("11", "0"));
     assert_eq!(ledger.undo(&card.view, Kind::Any), []);
     assert_eq!(card.read(&vector), "0-31");
@@ -126,7 +126,8 @@ fn a_torn_line_is_no_change_and_foreign_files_are_refused() {
         let _ = Ledger::open(&card.file).map(|ledger| ledger.changed().count()); // no end makes it panic
     }
     let head = whole.lines().next().unwrap();
-    let (other_boot, other_space) = (head.replace('-', "x").replacen("weirxnicx1", "weir-nic-1", 1), format!("{head}0"));
+    let (other_boot, other_space) =
+        (head.replace('-', "x").replacen("weirxnicx1", "weir-nic-1", 1), format!("{head}0"));
     fs::write(&card.file, whole.replace(head, &other_boot)).unwrap();
     assert!(Ledger::open(&card.file).unwrap().is_empty() && !card.file.exists(), "of another boot");
     fs::write(&card.file, whole.replace(head, &other_space)).unwrap();
@@ -148,7 +149,8 @@ impl Veth {
         }
         let pair = Self(name);
         let queues = ["numtxqueues", "4", "numrxqueues", "4"];
-        let add = [&["-n", &pair.0, "link", "add", "va"], &queues[..], &["type", "veth", "peer", "name", "vb"], &queues];
+        let add =
+            [&["-n", &pair.0, "link", "add", "va"], &queues[..], &["type", "veth", "peer", "name", "vb"], &queues];
         assert!(ip(&add.concat()));
         for end in ["va", "vb"] {
             assert!(ip(&["-n", &pair.0, "link", "set", end, "up"]));
@@ -198,6 +200,8 @@ fn a_live_interface_gets_queues_and_gives_them_back() {
         assert_eq!(instances(index).unwrap(), []);
         drop(ledger);
         let mut ledger = Ledger::open(&file).unwrap();
+        assert_eq!(ledger.undo(&view, Kind::ButQueues), []);
+        assert_eq!(net::link("va").unwrap().rx_queues, 4);
         assert_eq!(ledger.undo(&view, Kind::Any), []);
         assert_eq!(net::link("va").unwrap().rx_queues, 2);
         assert_eq!(of(What::DeferHardIrqs).read(&view).unwrap(), "0");

@@ -7,32 +7,34 @@ use weir_dataplane_io::cpu::{Core, CoreWish, Kind, Pick, Source, Topology, roles
 /// A machine of 1 to 4 nodes with 1 to 6 cores each of 1 or 2 threads, of which a cpuset leaves at least one CPU.
 fn machines() -> impl Strategy<Value = Topology> {
     let sizes = prop::collection::vec(1..=6_u32, 1..=4);
-    (sizes, 1..=2_u32, any::<bool>(), any::<u64>(), any::<u64>()).prop_map(|(sizes, threads, hybrid, isolated, left)| {
-        let all: u32 = sizes.iter().sum();
-        let mut cores = Vec::new();
-        for thread in 0..threads {
-            let mut number = 0;
-            for (node, count) in sizes.iter().enumerate() {
-                for place in 0..*count {
-                    let kind = match (hybrid, place % 3) {
-                        (false, _) => Kind::Alike,
-                        (true, 0) => Kind::Performance,
-                        (true, _) => Kind::Efficient,
-                    };
-                    let id = thread * all + number;
-                    let isolated = isolated & 1 << id != 0;
-                    cores.push(Core { id, node: node as u32, kind, first_thread: number, isolated });
-                    number += 1;
+    (sizes, 1..=2_u32, any::<bool>(), any::<u64>(), any::<u64>()).prop_map(
+        |(sizes, threads, hybrid, isolated, left)| {
+            let all: u32 = sizes.iter().sum();
+            let mut cores = Vec::new();
+            for thread in 0..threads {
+                let mut number = 0;
+                for (node, count) in sizes.iter().enumerate() {
+                    for place in 0..*count {
+                        let kind = match (hybrid, place % 3) {
+                            (false, _) => Kind::Alike,
+                            (true, 0) => Kind::Performance,
+                            (true, _) => Kind::Efficient,
+                        };
+                        let id = thread * all + number;
+                        let isolated = isolated & 1 << id != 0;
+                        cores.push(Core { id, node: node as u32, kind, first_thread: number, isolated });
+                        number += 1;
+                    }
                 }
             }
-        }
-        let first = cores[0];
-        cores.retain(|core| left & 1 << core.id != 0);
-        if cores.is_empty() {
-            cores.push(first);
-        }
-        Topology { cores, source: Source::Homogeneous }
-    })
+            let first = cores[0];
+            cores.retain(|core| left & 1 << core.id != 0);
+            if cores.is_empty() {
+                cores.push(first);
+            }
+            Topology { cores, source: Source::Homogeneous }
+        },
+    )
 }
 
 proptest! {

@@ -275,15 +275,16 @@ pub(super) fn processes(view: &View, status: &Status, width: usize) -> Vec<Line<
 
 /// Memory and cores.
 pub(super) fn host(view: &View, status: &Status, width: usize) -> Vec<Line<'static>> {
-    let MemoryStatus { umem_bytes, backing, why, pss_beside_umem_bytes } = &status.memory;
-    let CoreStatus { plan, source, idle_cpu_percent } = &status.cores;
+    let MemoryStatus { umem_bytes, backing, why, pss_beside_umem_bytes, .. } = &status.memory;
+    let CoreStatus { plan, source, idle_cpu_percent, .. } = &status.cores;
+    let node = crate::placement::node_of_frames(&status.memory);
     let host = &status.weir.host;
     let row = |name: &str, text: String| Row::new(width, &view.symbols).text(name, 9, DIM).rest(&text, PLAIN);
     let why = if why.is_empty() { String::new() } else { format!(" ({why})") };
     let idle = idle_cpu_percent.map(|idle| format!("; idle {} of a core", percent(idle))).unwrap_or_default();
     vec![
         title("Memory, cores, host", width, view.symbols),
-        row("frames", format!("{} on {backing}{why}", bytes(*umem_bytes))),
+        row("frames", format!("{} on {backing}{node}{why}", bytes(*umem_bytes))),
         row("beside", bytes(*pss_beside_umem_bytes)),
         row("cores", format!("{plan} ({source}){idle}")),
         row("host", crate::figures::host(host)),

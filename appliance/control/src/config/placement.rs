@@ -200,7 +200,8 @@ impl fmt::Display for PlacementSpec {
                 parts.push(format!("{key}: {value}"));
             }
         };
-        let cpus = |wish: &CpuWish| if matches!(wish, CpuWish::List(_)) { format!("\"{wish}\"") } else { wish.to_string() };
+        let cpus =
+            |wish: &CpuWish| if matches!(wish, CpuWish::List(_)) { format!("\"{wish}\"") } else { wish.to_string() };
         part("strength", strength.to_string(), *strength == Strength::default());
         part("channels", channels.to_string(), *channels == ChannelWish::default());
         part("rss", rss.to_string(), *rss == Spread::default());

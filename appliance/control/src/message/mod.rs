@@ -26,8 +26,8 @@ pub use replay::ReplayReport;
 pub use request::{Answer, Done, NewRule, RecordsAnswer, Reply, Request, SLOWEST_FOR, SLOWEST_US, WhyQuestion};
 pub use status::{
     AgentStatus, CoreStatus, Counters, FeatureStatus, Host, Identity, InterfaceMode, InterfaceStatus, LogStatus,
-    MemoryStatus, ProcessState, ProcessStatus, RingStatus, RuleStatus, SourceWindow, Status, StreamsStatus,
-    WindowStatus,
+    MemoryStatus, PlacementStatus, ProcessState, ProcessStatus, RingStatus, RuleStatus, SourceWindow, Status,
+    StreamsStatus, WindowStatus,
 };
 pub use why::{
     FlowExplanation, Fragment, Inner, Ip, MessageFields, MessageKind, Ports, Tunnel, Verdict, WhyFrame, WhyStep,

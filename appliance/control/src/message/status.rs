@@ -182,6 +182,29 @@ pub struct InterfaceStatus {
     /// Longest payload of a frame in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
+    /// NUMA node of its card; absent for virtual interfaces and where the firmware does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub numa_node: Option<u32>,
+    /// What the configuration has its card told, and what came of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placement: Vec<PlacementStatus>,
+}
+
+/// One setting of a card.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PlacementStatus {
+    /// What is set: `queues`, `rss`, `threaded`, `irq:123`, `napi:8193`, `napi_defer_hard_irqs`, `gro_flush_timeout`,
+    /// `busy_poll`.
+    pub setting: String,
+    /// The value that was asked for.
+    pub value: String,
+    /// The value that it gets back at the end; absent when it was refused or ends with the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// Why the device refused; absent when it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// What a process is doing.
@@ -297,6 +320,15 @@ pub struct MemoryStatus {
     pub why: String,
     /// What all processes together hold beside the frames, in bytes.
     pub pss_beside_umem_bytes: u64,
+    /// The NUMA node that frames shall be on: that of the first interface whose card is known to have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<u32>,
+    /// Whether every page that the kernel was asked about is on that node; absent when there is none or nobody answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_node: Option<bool>,
+    /// Pages that the kernel was asked about, by the node that they are on; `absent` counts those that are nowhere.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pages: BTreeMap<String, u32>,
 }
 
 /// Which cores do what.
@@ -306,6 +338,9 @@ pub struct CoreStatus {
     pub plan: String,
     /// Where that comes from: the configuration, the kernel's core types, capacities, or all cores being equal.
     pub source: String,
+    /// The grounds as a sentence, with how many cores are on the card's NUMA node.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
     /// What all processes together take while nothing arrives, in percent of one core; absent until measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_cpu_percent: Option<f64>,

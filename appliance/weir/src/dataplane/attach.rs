@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use weir_appliance_control::config::WaitMode;
 use weir_dataplane_io::fds::{Channel, Listener};
+use weir_dataplane_io::nic::busy;
 use weir_dataplane_io::shared::{SharedMemory, Writers};
 use weir_dataplane_io::wait::{Epoll, EventFd, Trigger};
 use weir_dataplane_pool::class::TakerId;
@@ -21,6 +22,7 @@ use weir_features_worker::attach::{
 use zerocopy::IntoBytes;
 
 use super::Dataplane;
+use super::placement::busy_poll;
 use super::streams::{self, Lane, Streams};
 use super::takers::{Taker, TakerState};
 
@@ -170,6 +172,7 @@ fn lend(dataplane: &Dataplane, connection: &Channel, name: &str, id: TakerId) ->
         flow_slots: FLOW_SLOTS as u32,
         rings: [RingOffer::default(); MAX_TAKER_RINGS],
     };
+    poll_busily(dataplane, &pages.epoll, &rings);
     let flows = dataplane.flow_map()?;
     let mut descriptors: Vec<BorrowedFd<'_>> = vec![
         dataplane.umem.file(),
@@ -197,6 +200,16 @@ fn lend(dataplane: &Dataplane, connection: &Channel, name: &str, id: TakerId) ->
     }
     connection.send(offer.as_bytes(), &descriptors).context("the offer cannot be sent")?;
     Ok(Lent { cursors, stop, records, corrupt: false })
+}
+
+/// Has the worker's waits poll the card, where an interface of its rings is configured so.
+fn poll_busily(dataplane: &Dataplane, epoll: &Epoll, rings: &[&super::Ring]) {
+    let ports = rings.iter().filter_map(|ring| dataplane.ports.get(ring.port));
+    if let Some(wish) = ports.filter_map(|port| busy_poll(&port.spec)).next()
+        && let Err(error) = busy::prefer_on_epoll(epoll, wish)
+    {
+        tracing::warn!("workers sleep at once instead of polling: {error}");
+    }
 }
 
 /// Asks the pool to let a taker in; gives the place where it begins on each ring.

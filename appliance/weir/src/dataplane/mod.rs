@@ -12,6 +12,7 @@ mod control;
 mod counters;
 mod explain;
 mod log;
+mod placement;
 mod setup;
 mod status;
 pub(crate) mod steering;
@@ -96,6 +97,7 @@ pub(crate) struct Dataplane {
     taken: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     board: Board,
     cores: CorePlan,
+    cards: Mutex<placement::Cards>,
     pool_epoll: Epoll,
     pool_wake: EventFd,
     requests: Sender<Request>,
@@ -193,16 +195,19 @@ type Made = (Dataplane, (Pool, Epoll), Receiver<Hostile>, Option<streams::Parts>
 /// Makes everything in the order in which it can fail: what is taken first is given back by dropping it.
 fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32) -> Result<Made> {
     let config = keeper.config().clone();
+    let mut cards = placement::Cards::open(&place, &config)?;
+    cards.before_binding(&config)?;
     let mut ports = setup::ports(&config)?;
     let kernel_classes = KernelClasses::of(&classes(&config), ports.len())?;
     let steering = steering::steering(&config, &kernel_classes, &ports).map_err(|problem| anyhow!("{problem}"))?;
-    let cores = core_plan(&config);
+    let cores = core_plan(&config, &ports, cards.home());
     let mounted = bpffs::ensure(Path::new(BPF_FS))?;
     let mut classifier = Classifier::load(weir_ebpf_loader::LoadOptions { pin_root: Some(place.pins.clone()) })?;
-    let bound = setup::bind(&config, &mut ports, &kernel_classes)?;
+    let bound = setup::bind(&config, &mut ports, &kernel_classes, cards.home())?;
     control::install(&mut classifier, &steering, &kernel_classes, &ports)?;
     setup::connect(&classifier, &ports, &bound.rings)?;
     let attached = setup::attach(&mut classifier, &ports)?;
+    cards.after_attaching(&ports, &bound.rings, &cores)?;
     let (requests, inbox) = mpsc::channel();
     let (report, hostile) = mpsc::channel();
     let (epoll, pool_epoll, pool_wake) = pool_waiting(&bound.rings, &kernel_classes)?;
@@ -233,6 +238,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32) -> Result<Made>
         taken: Mutex::default(),
         board: Board::default(),
         cores,
+        cards: Mutex::new(cards),
         pool_epoll,
         pool_wake,
         requests,
@@ -258,13 +264,15 @@ fn pool_waiting(rings: &[Ring], classes: &KernelClasses) -> Result<(Epoll, Epoll
     Ok((epoll, handle, wake))
 }
 
-fn core_plan(config: &Config) -> CorePlan {
+fn core_plan(config: &Config, ports: &[Port], node: Option<u32>) -> CorePlan {
     let pick = |set: &CoreSet| match set {
         CoreSet::Auto => Pick::Auto,
         CoreSet::List(cores) => Pick::These(cores.clone()),
     };
     let (critical, batch) = (pick(&config.cores().critical), pick(&config.cores().batch));
-    cpu::roles(&cpu::Topology::live(), &CoreWish { critical, batch, ..CoreWish::default() })
+    // One for each queue that is polled, so that their interrupts need not share.
+    let critical_count = ports.iter().map(|port| port.queues as usize).sum();
+    cpu::roles(&cpu::Topology::live(), &CoreWish { critical, batch, critical_count, node })
 }
 
 impl Dataplane {
@@ -322,6 +330,7 @@ impl Dataplane {
 
     /// Ends in good order: traffic back to the stack, workers stopped, pins removed.
     fn end(&self) {
+        lock(&self.cards).give_back();
         let mut classifier = lock(&self.classifier);
         for port in &self.ports {
             if let Err(error) = classifier.detach(port.spec.name.as_str()) {

@@ -95,11 +95,11 @@ pub(super) struct Bound {
     pub rings: Vec<Ring>,
 }
 
-/// Makes the frame memory and binds a socket for each queue and class.
+/// Makes the frame memory on `node`, if one is known, and binds a socket for each queue and class.
 ///
 /// # Errors
 /// When the memory cannot be had or a queue is busy. What was bound until then is given back by dropping it.
-pub(super) fn bind(config: &Config, ports: &mut [Port], classes: &KernelClasses) -> Result<Bound> {
+pub(super) fn bind(config: &Config, ports: &mut [Port], classes: &KernelClasses, node: Option<u32>) -> Result<Bound> {
     let memory = config.memory();
     let mirrors = classes.iter().any(|class| class.egress.is_some());
     let shape = QueueShape {
@@ -113,13 +113,16 @@ pub(super) fn bind(config: &Config, ports: &mut [Port], classes: &KernelClasses)
     let streams = Area::of(config.tcp()).frames(memory.frame_size);
     let frames = budget.frames.checked_mul(queue_count).and_then(|frames| frames.checked_add(streams));
     let frames = frames.context("more frames than 2^32; use fewer queues or smaller rings")?;
-    let node = ports.first().and_then(|port| port.link.numa_node);
     let umem = Umem::create_with(UmemOptions {
         frames,
         frame_size: memory.frame_size,
         hugepages: pages(memory.hugepages),
         node,
     })?;
+    if let (Some(node), false) = (node, umem.residence().why.is_empty()) {
+        let got = umem.residence().bound.map_or("any node".to_owned(), |bound| format!("node {bound}"));
+        tracing::warn!("frames for NUMA node {node} are on {got}, {}: {}", umem.backing_word(), umem.residence().why);
+    }
     let shares = Shares { frames_per_queue: budget.frames, frame_shift: memory.frame_size.trailing_zeros() };
     let mut bound = Bound { umem, shares, queues: Vec::new(), rings: Vec::new() };
     for index in 0..ports.len() {

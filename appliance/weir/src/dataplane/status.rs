@@ -48,7 +48,8 @@ pub(super) fn status(dataplane: &Dataplane) -> Result<Status> {
             .ports
             .iter()
             .zip(&dataplane.attached)
-            .map(|(port, attached)| interface(port, attached))
+            .enumerate()
+            .map(|(index, (port, attached))| interface(dataplane, index, port, attached))
             .collect(),
         features: features(dataplane, &takers),
         evicted: dataplane.takers.evicted(),
@@ -63,6 +64,7 @@ pub(super) fn status(dataplane: &Dataplane) -> Result<Status> {
         cores: CoreStatus {
             plan: plan(&dataplane.cores),
             source: dataplane.cores.source.name().to_owned(),
+            why: dataplane.cores.why.clone(),
             idle_cpu_percent: None,
         },
     })
@@ -74,7 +76,12 @@ fn plan(cores: &weir_dataplane_io::cpu::CorePlan) -> String {
     format!("critical {}, batch {}", list(&cores.critical), list(&cores.batch))
 }
 
-fn interface(port: &Port, attached: &weir_ebpf_loader::Attached) -> InterfaceStatus {
+fn interface(
+    dataplane: &Dataplane,
+    index: usize,
+    port: &Port,
+    attached: &weir_ebpf_loader::Attached,
+) -> InterfaceStatus {
     let bound = port.bound.as_ref();
     let (mode, why) = match (attached.mode, bound) {
         (AttachMode::Generic, _) => (InterfaceMode::Generic, attached.why.clone()),
@@ -84,6 +91,8 @@ fn interface(port: &Port, attached: &weir_ebpf_loader::Attached) -> InterfaceSta
     };
     let now = net::link(port.spec.name.as_str()).ok();
     let name = port.spec.name.to_string();
+    let cards = lock(&dataplane.cards);
+    let (numa_node, placement) = (cards.node(index), cards.status(index));
     InterfaceStatus {
         name,
         mode,
@@ -91,6 +100,8 @@ fn interface(port: &Port, attached: &weir_ebpf_loader::Attached) -> InterfaceSta
         queues: port.queues,
         up: Some(now.as_ref().is_some_and(|link| link.up)),
         mtu: Some(port.link.mtu),
+        numa_node,
+        placement,
     }
 }
 
@@ -182,7 +193,14 @@ fn memory_status(dataplane: &Dataplane, beside: u64) -> MemoryStatus {
         Backing::Plain { why } => ("plain", why.clone()),
     };
     let umem_bytes = dataplane.umem.length() as u64;
-    MemoryStatus { umem_bytes, backing: backing.to_owned(), why, pss_beside_umem_bytes: beside }
+    let node = dataplane.umem.residence().wished;
+    // A kernel without NUMA does not answer, and then there is nothing to say.
+    let seen = dataplane.umem.pages_by_node().unwrap_or_default();
+    let on_node = node.filter(|_| !seen.is_empty()).map(|node| seen.keys().all(|seen| *seen == Some(node)));
+    let name = |node: Option<u32>| node.map_or_else(|| "absent".to_owned(), |node| node.to_string());
+    let pages = seen.into_iter().map(|(node, count)| (name(node), count)).collect();
+    let backing = backing.to_owned();
+    MemoryStatus { umem_bytes, backing, why, pss_beside_umem_bytes: beside, node, on_node, pages }
 }
 
 fn features(dataplane: &Dataplane, takers: &[Taker]) -> Vec<FeatureStatus> {

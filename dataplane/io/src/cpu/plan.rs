@@ -130,8 +130,7 @@ fn automatic(topology: &Topology, wish: &CoreWish) -> (Vec<u32>, String) {
         !cores.iter().any(before)
     };
     if there_is(Kind::Performance) && there_is(Kind::Efficient) {
-        let mut fast: Vec<&Core> =
-            cores.iter().filter(|core| core.kind == Kind::Performance).filter(leads).collect();
+        let mut fast: Vec<&Core> = cores.iter().filter(|core| core.kind == Kind::Performance).filter(leads).collect();
         fast.sort_by_key(|core| rank(core, wish));
         let why = format!("{} performance cores are critical (by {})", fast.len(), topology.source.name());
         return (fast.into_iter().map(|core| core.id).collect(), why);

@@ -96,8 +96,9 @@ unsafe fn call(name: &str, argument: *mut u8) -> rustix::io::Result<()> {
 pub fn driver(name: &str) -> Result<String> {
     let mut info = DriverInfo { command: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
     // SAFETY: GDRVINFO fills a `struct ethtool_drvinfo`, which this is.
-    unsafe { call(name, std::ptr::from_mut(&mut info).cast()) }
-        .map_err(|cause| IoError::new(format!("asking {name} for its driver"), cause, "name one that `ip link` lists"))?;
+    unsafe { call(name, std::ptr::from_mut(&mut info).cast()) }.map_err(|cause| {
+        IoError::new(format!("asking {name} for its driver"), cause, "name one that `ip link` lists")
+    })?;
     let text = CStr::from_bytes_until_nul(&info.driver).ok().and_then(|text| text.to_str().ok());
     Ok(text.unwrap_or_default().to_owned())
 }
@@ -125,7 +126,11 @@ pub fn set_channels(name: &str, channels: &Channels) -> Result<()> {
     // SAFETY: SCHANNELS reads a `struct ethtool_channels`, which this is.
     unsafe { call(name, std::ptr::from_mut(&mut wanted).cast()) }.map_err(|cause| {
         let what = format!("setting {} queues on {name}", channels.receive_queues());
-        IoError::new(what, cause, "see `ethtool -l` for what the card has, and close AF_XDP sockets on the queues that go")
+        IoError::new(
+            what,
+            cause,
+            "see `ethtool -l` for what the card has, and close AF_XDP sockets on the queues that go",
+        )
     })
 }
 
@@ -134,8 +139,9 @@ pub fn set_channels(name: &str, channels: &Channels) -> Result<()> {
 /// # Errors
 /// `EOPNOTSUPP` for a card without RSS.
 pub fn indirection(name: &str) -> Result<Vec<u32>> {
-    let fail =
-        |cause| IoError::new(format!("reading the RSS table of {name}"), cause, "leave the spreading as it is (rss: keep)");
+    let fail = |cause| {
+        IoError::new(format!("reading the RSS table of {name}"), cause, "leave the spreading as it is (rss: keep)")
+    };
     let mut size = [ETHTOOL_GRXFHINDIR, 0];
     // SAFETY: asked with room for no entry, GRXFHINDIR writes the two words of its head and no more.
     unsafe { call(name, size.as_mut_ptr().cast()) }.map_err(fail)?;

@@ -38,8 +38,9 @@ struct Entry {
 /// Which changes to put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Those of NAPI instances: while the program is attached, since a virtual interface has none without.
-    OfNapi,
+    /// All but the number of queues and the spreading over them. While the program is attached, since without one a virtual
+    /// interface has no NAPI instances whose settings could go back.
+    ButQueues,
     /// All.
     Any,
 }
@@ -140,7 +141,7 @@ impl Ledger {
     /// Puts back the changes of this kind, last first. What is done is struck out; so is what somebody else has changed
     /// since, and what belonged to an interface that is gone.
     pub fn undo(&mut self, view: &View, kind: Kind) -> Vec<Refusal> {
-        self.undo_where(view, |setting| kind == Kind::Any || setting.what.needs_napi())
+        self.undo_where(view, |setting| kind == Kind::Any || !setting.what.is_of_queues())
     }
 
     /// The same for the changes that `wanted` picks.
@@ -225,7 +226,8 @@ fn put_back(view: &View, entry: &Entry) -> std::result::Result<(), Refusal> {
         return Ok(());
     }
     if !written.iter().any(|ours| setting.what.same(&now, ours)) {
-        let line = format!("{setting}: it is {now} by somebody else now, and is left so; it was {before} before this weir");
+        let line =
+            format!("{setting}: it is {now} by somebody else now, and is left so; it was {before} before this weir");
         return Err(Refusal { line, pending: false });
     }
     let end = Instant::now() + QUEUES_WITHIN;
@@ -251,8 +253,7 @@ fn line(out: &mut String, setting: &Setting, before: &str, after: &str) {
 /// A whole line, known by the point at its end.
 fn parse(line: &str) -> Option<(Setting, String, String)> {
     let [index, interface, what, before, after, "."] = line.split('\t').collect::<Vec<_>>()[..] else { return None };
-    let setting =
-        Setting { interface: interface.to_owned(), index: index.parse().ok()?, what: What::parse(what)? };
+    let setting = Setting { interface: interface.to_owned(), index: index.parse().ok()?, what: What::parse(what)? };
     Some((setting, before.to_owned(), after.to_owned()))
 }
 

@@ -69,10 +69,9 @@ impl What {
         }
     }
 
-    /// Whether the setting is one of the interface's NAPI instances, which a virtual interface has only while a program is
-    /// attached to it.
-    pub fn needs_napi(self) -> bool {
-        matches!(self, Self::Threaded | Self::DeferHardIrqs | Self::FlushTimeout | Self::NapiThread(_))
+    /// Whether it is set before queues are bound, and goes back when they are free again.
+    pub fn is_of_queues(self) -> bool {
+        matches!(self, Self::Queues | Self::Rss)
     }
 
     /// Whether two texts are the same value.
