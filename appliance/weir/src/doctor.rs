@@ -6,7 +6,7 @@ use std::path::Path;
 use weir_appliance_console::answer::Outcome;
 use weir_appliance_console::doctor::{self, DoctorArgs};
 use weir_appliance_control::message::{Check, CheckState, DoctorReport};
-use weir_dataplane_io::cpu::format_list;
+use weir_dataplane_io::cpu::{self, CoreWish, format_list};
 use weir_dataplane_io::net::{self, Link};
 use weir_dataplane_io::nic::{View, ethtool, vectors};
 use weir_dataplane_io::numa;
@@ -15,9 +15,9 @@ use weir_dataplane_io::probe::{self, State};
 /// Looks at the host, and at the interfaces that are named.
 pub(crate) fn run(args: &DoctorArgs, out: &mut dyn Write) -> Outcome {
     let mut checks: Vec<Check> = probe::all().iter().map(check).collect();
-    checks.push(cores());
-    checks.extend(nodes());
     let view = View::live();
+    checks.push(cores(&view, args.interface.first().map(|name| name.as_str())));
+    checks.extend(nodes());
     checks.extend(args.interface.iter().map(|name| interface(&view, name.as_str())));
     doctor::render(&DoctorReport { host: weir_appliance_lab::host::read(), checks }, args.json, out)
 }
@@ -32,8 +32,13 @@ fn check(probe: &probe::Probe) -> Check {
     Check { name: probe.name.to_string(), state, found: probe.detail.to_string(), because: None, cure }
 }
 
-fn cores() -> Check {
-    let plan = weir_dataplane_io::cpu::roles(&weir_dataplane_io::cpu::Topology::live(), &Default::default());
+/// The cores that a start on `interface` would give out.
+fn cores(view: &View, interface: Option<&str>) -> Check {
+    let link = interface.and_then(|name| net::link(name).ok());
+    let node = link.as_ref().and_then(|link| node_of(view, link));
+    let critical_count = link.map_or(1, |link| link.rx_queues as usize);
+    let wish = CoreWish { critical_count, node, ..CoreWish::default() };
+    let plan = cpu::roles(&cpu::Topology::live(), &wish);
     Check {
         name: "cores".into(),
         state: CheckState::Good,
@@ -65,10 +70,14 @@ fn nodes() -> Option<Check> {
     })
 }
 
+fn node_of(view: &View, link: &Link) -> Option<u32> {
+    // A sysfs of another namespace may have an interface of the same name.
+    view.shows(&link.name, link.index).then(|| numa::node_of_interface(view.sys(), &link.name)).flatten()
+}
+
 /// Where a card is and what can be told to it, for people who write `placement:`.
 fn abilities(view: &View, link: &Link) -> String {
-    let node = view.shows(&link.name, link.index).then(|| numa::node_of_interface(view.sys(), &link.name)).flatten();
-    let node = node.map_or_else(|| "no NUMA node known".to_owned(), |node| format!("NUMA node {node}"));
+    let node = node_of(view, link).map_or_else(|| "no NUMA node known".to_owned(), |node| format!("NUMA node {node}"));
     let most = ethtool::channels(&link.name).map_or(1, |channels| channels.most_queues());
     let rss = if ethtool::indirection(&link.name).is_ok() { "RSS" } else { "no RSS" };
     let vectors = if view.shows(&link.name, link.index) { vectors(view, &link.name).len() } else { 0 };

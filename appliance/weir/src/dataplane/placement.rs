@@ -6,7 +6,7 @@
 
 use anyhow::{Result, bail};
 use weir_appliance_control::config::{
-    BusyPollSpec, ChannelWish, Config, CpuWish, InterfaceSpec, MAX_QUEUES, PlacementSpec, Queues, Spread, Strength,
+    BusyPollSpec, ChannelWish, Config, CpuWish, InterfaceSpec, MAX_QUEUES, Queues, Spread, Strength,
     Switch,
 };
 use weir_appliance_control::message::PlacementStatus;
@@ -90,26 +90,10 @@ impl Cards {
     }
 
     fn queues(&mut self, port: usize, spec: &InterfaceSpec, index: u32) -> Result<()> {
-        let PlacementSpec { channels, rss, .. } = spec.placement;
         let name = spec.name.as_str();
-        let card = ethtool::channels(name);
-        let now = card.as_ref().map_or(1, ethtool::Channels::receive_queues);
-        let wanted = match channels {
-            ChannelWish::Keep => None,
-            ChannelWish::Most => Some(card.as_ref().map_or(1, ethtool::Channels::most_queues).min(MAX_QUEUES)),
-            ChannelWish::Count(count) => Some(count),
-        };
-        let then = wanted.unwrap_or(now);
-        let spread = (rss == Spread::Even).then(|| match spec.queues {
-            Queues::First(used) => used.min(then),
-            Queues::All => then,
-        });
-        let queues = wanted.map(|count| (What::Queues, count.to_string()));
-        let spread = spread.map(|used| (What::Rss, format!("even {used}")));
-        // The table may name no queue that is not there: it comes first when queues go, last when they come. Put back in the
-        // reverse order, that is right again.
-        let order = if then < now { [spread, queues] } else { [queues, spread] };
-        for (what, value) in order.into_iter().flatten() {
+        // A driver without channels has one queue.
+        let (now, most) = ethtool::channels(name).map_or((1, 1), |card| (card.receive_queues(), card.most_queues()));
+        for (what, value) in queue_settings(spec, now, most) {
             self.set(port, spec, Setting { interface: name.to_owned(), index, what }, value)?;
         }
         Ok(())
@@ -259,6 +243,27 @@ impl Cards {
     }
 }
 
+/// What a card with `now` receive queues, of `most` that it can have, is told of them, in this order.
+///
+/// Its RSS table may name no queue that is not there, so it comes first when queues go and last when they come. Put back in
+/// the reverse order, that is right again.
+fn queue_settings(spec: &InterfaceSpec, now: u32, most: u32) -> Vec<(What, String)> {
+    let wanted = match spec.placement.channels {
+        ChannelWish::Keep => None,
+        ChannelWish::Most => Some(most.min(MAX_QUEUES)),
+        ChannelWish::Count(count) => Some(count),
+    };
+    let then = wanted.unwrap_or(now);
+    let used = match spec.queues {
+        Queues::First(used) => used.min(then),
+        Queues::All => then,
+    };
+    let queues = wanted.map(|count| (What::Queues, count.to_string()));
+    let spread = (spec.placement.rss == Spread::Even).then(|| (What::Rss, format!("even {used}")));
+    let order = if then < now { [spread, queues] } else { [queues, spread] };
+    order.into_iter().flatten().collect()
+}
+
 /// How waits of this interface's takers poll it, if they shall.
 pub(super) fn busy_poll(spec: &InterfaceSpec) -> Option<BusyPoll> {
     // The configuration admits budgets up to 1024.
@@ -273,4 +278,34 @@ fn cpus(wish: &CpuWish, cores: &CorePlan) -> Option<Vec<u32>> {
         CpuWish::List(cpus) => cpus.clone(),
     };
     Some(cpus).filter(|cpus| !cpus.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(placement: &str, now: u32, most: u32) -> Vec<String> {
+        let config = Config::parse(&format!("interfaces: [{{name: e, {placement}}}]")).expect("a configuration");
+        let settings = queue_settings(&config.interfaces()[0], now, most);
+        settings.into_iter().map(|(what, value)| format!("{what} {value}")).collect()
+    }
+
+    #[test]
+    fn the_table_never_names_a_queue_that_is_not_there() {
+        assert_eq!(told("placement: {channels: 4, rss: spread}", 2, 8), ["queues 4", "rss even 4"]);
+        assert_eq!(told("placement: {channels: 4, rss: spread}", 8, 8), ["rss even 4", "queues 4"]);
+        assert_eq!(told("queues: 2, placement: {channels: 4, rss: spread}", 8, 8), ["rss even 2", "queues 4"]);
+        assert_eq!(told("queues: 6, placement: {rss: spread}", 4, 8), ["rss even 4"]);
+        assert_eq!(told("placement: {channels: all}", 2, 128), ["queues 64"]);
+        assert_eq!(told("placement: {irqs: auto}", 2, 8), [""; 0]);
+    }
+
+    #[test]
+    fn cores_are_kept_taken_in_turn_or_named() {
+        let topology = weir_dataplane_io::cpu::Topology::live();
+        let plan = weir_dataplane_io::cpu::roles(&topology, &Default::default());
+        assert_eq!(cpus(&CpuWish::Keep, &plan), None);
+        assert_eq!(cpus(&CpuWish::Auto, &plan), Some(plan.interrupts()));
+        assert_eq!(cpus(&CpuWish::List(vec![3, 1]), &plan), Some(vec![3, 1]));
+    }
 }
