@@ -80,7 +80,7 @@ pub(crate) fn down(socket: &Path, out: &mut dyn Write) -> Result<Exit> {
     }
     // Threads and timers of NAPI go back while the program is attached: without it a virtual interface has none. Queues go
     // back without it, since a driver may refuse fewer queues than its program needs.
-    let mut settings = cards::give_back(&place.cards, Kind::ButQueues);
+    let mut settings = cards::give_back(&place.cards, Kind::OfNapi);
     let removed = weir_ebpf_loader::remove_pins(&place.pins).with_context(|| format!("{}", place.pins.display()))?;
     settings += cards::give_back(&place.cards, Kind::Any);
     for file in [&place.control, &place.attach] {

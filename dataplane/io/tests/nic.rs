@@ -85,6 +85,25 @@ fn what_somebody_else_has_set_since_is_left_and_said() {
 }
 
 #[test]
+fn what_a_driver_changes_along_with_the_queues_goes_back_last() {
+    let card = Recorded::new();
+    let (vector, file) = (of_card(What::Interrupt(121)), card.root.join("proc/irq/121/smp_affinity_list"));
+    fs::write(&file, "7\n").unwrap(); // as an administrator has it
+    let mut ledger = Ledger::open(&card.file).unwrap();
+    ledger.remember(&card.view, &vector).unwrap();
+    ledger.set(&card.view, &of_card(What::FlushTimeout), "9").unwrap();
+    fs::write(&file, "0-1\n").unwrap(); // as the driver makes it for another number of queues
+    assert_eq!(ledger.set(&card.view, &vector, "3").unwrap(), "7");
+    fs::write(&file, "0\n").unwrap(); // and for the former number
+    let mut ledger = Ledger::open(&card.file).unwrap();
+    assert_eq!(ledger.undo(&card.view, Kind::OfNapi), []);
+    assert_eq!(ledger.changed().count(), 1, "interrupts wait for the queues");
+    assert_eq!(ledger.undo(&card.view, Kind::Any), []);
+    assert_eq!(card.read(&vector), "7");
+    assert!(!card.file.exists());
+}
+
+#[test]
 fn another_interface_of_the_same_name_is_not_touched() {
     let card = Recorded::new();
     let setting = of_card(What::Threaded);
@@ -200,7 +219,7 @@ fn a_live_interface_gets_queues_and_gives_them_back() {
         assert_eq!(instances(index).unwrap(), []);
         drop(ledger);
         let mut ledger = Ledger::open(&file).unwrap();
-        assert_eq!(ledger.undo(&view, Kind::ButQueues), []);
+        assert_eq!(ledger.undo(&view, Kind::OfNapi), []);
         assert_eq!(net::link("va").unwrap().rx_queues, 4);
         assert_eq!(ledger.undo(&view, Kind::Any), []);
         assert_eq!(net::link("va").unwrap().rx_queues, 2);

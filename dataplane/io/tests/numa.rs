@@ -31,6 +31,7 @@ fn a_card_says_its_node_or_it_is_unknown() {
         ("intel-2-nodes", "lo", None),
         ("intel-2-nodes", "absent", None),
         ("amd-nps4", "enp65s0", Some(2)),
+        ("vm-2-nodes", "eth0", Some(1)),
         ("vm-virtio", "eth0", None),
         ("vm-virtio", "veth0", None),
         ("no-nodes", "eth0", None),
@@ -114,6 +115,13 @@ fn cores_come_from_the_cards_node_for_both_roles() {
     assert_eq!(plan.interrupts(), [11, 10], "the pool's core comes last");
     assert!(plan.why.contains("node 2, 2 of 2 critical and 2 of 30 batch"), "{}", plan.why);
     fs::remove_dir_all(root).unwrap();
+    let root = tree("vm-2-nodes");
+    let plan = roles(
+        &Topology::read(&root.join("sys/devices")),
+        &CoreWish { critical_count: 4, node: Some(1), ..CoreWish::default() },
+    );
+    assert_eq!((plan.critical.as_slice(), plan.batch.as_slice()), (&[2, 3][..], &[0, 1][..]), "half at most");
+    fs::remove_dir_all(root).unwrap();
     let root = tree("vm-virtio");
     let plan = roles(&Topology::read(&root.join("sys/devices")), &CoreWish::default());
     assert_eq!((plan.critical.as_slice(), plan.interrupts()), (&[1][..], vec![0]), "two CPUs: interrupts stay on 0");
@@ -129,6 +137,11 @@ fn vectors_of_a_card_know_their_queues() {
     assert_eq!(found[0], Vector { irq: 120, name: "ice-0000:af:00.0:misc".into(), queue: None });
     assert_eq!(found[3], Vector { irq: 123, name: "ice-ens1f0-TxRx-2".into(), queue: Some(2) });
     assert_eq!(vectors(&view, "lo"), []);
+    fs::remove_dir_all(root).unwrap();
+    let root = tree("vm-2-nodes");
+    let view = View::recorded(&root.join("sys"), &root.join("proc"));
+    let queues: Vec<_> = vectors(&view, "eth0").into_iter().filter_map(|vector| vector.queue).collect();
+    assert_eq!(queues, [0, 0, 1, 1, 2, 2, 3, 3], "one vector each way");
     fs::remove_dir_all(root).unwrap();
     let root = tree("vm-virtio");
     let view = View::recorded(&root.join("sys"), &root.join("proc"));

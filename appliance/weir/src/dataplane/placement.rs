@@ -6,8 +6,7 @@
 
 use anyhow::{Result, bail};
 use weir_appliance_control::config::{
-    BusyPollSpec, ChannelWish, Config, CpuWish, InterfaceSpec, MAX_QUEUES, Queues, Spread, Strength,
-    Switch,
+    BusyPollSpec, ChannelWish, Config, CpuWish, InterfaceSpec, MAX_QUEUES, Queues, Spread, Strength, Switch,
 };
 use weir_appliance_control::message::PlacementStatus;
 use weir_dataplane_io::cpu::{CorePlan, format_list};
@@ -93,8 +92,21 @@ impl Cards {
         let name = spec.name.as_str();
         // A driver without channels has one queue.
         let (now, most) = ethtool::channels(name).map_or((1, 1), |card| (card.receive_queues(), card.most_queues()));
-        for (what, value) in queue_settings(spec, now, most) {
-            self.set(port, spec, Setting { interface: name.to_owned(), index, what }, value)?;
+        let settings = queue_settings(spec, now, most);
+        let of = |what| Setting { interface: name.to_owned(), index, what };
+        if let Some((_, count)) = settings.iter().find(|(what, _)| *what == What::Queues) {
+            // Many drivers give interrupts other CPUs when the number of queues changes.
+            for vector in vectors(&self.view, name).into_iter().map(|vector| of(What::Interrupt(vector.irq))) {
+                if *count != now.to_string()
+                    && let Err(error) = self.ledger.remember(&self.view, &vector)
+                {
+                    tracing::warn!("{name}: what the driver makes of an interrupt stays so: {error}");
+                }
+                self.wanted.push(vector);
+            }
+        }
+        for (what, value) in settings {
+            self.set(port, spec, of(what), value)?;
         }
         Ok(())
     }
@@ -234,10 +246,10 @@ impl Cards {
         }
     }
 
-    /// Puts back all but the queues, which this process still holds; who started it does the rest. To be called before the
-    /// program is detached.
+    /// Puts back what is of NAPI instances, to be called before the program is detached. This process still holds the queues,
+    /// so who started it does the rest.
     pub(super) fn give_back(&mut self) {
-        for refusal in self.ledger.undo(&self.view, Kind::ButQueues) {
+        for refusal in self.ledger.undo(&self.view, Kind::OfNapi) {
             tracing::warn!("{}", refusal.line);
         }
     }

@@ -18,6 +18,8 @@ use crate::nic::view::View;
 
 /// First word of the file, with the version of its form.
 const MAGIC: &str = "weir-nic-1";
+/// In place of a value: whatever the driver makes of it.
+const ANY: &str = "*";
 /// Changes that are believed of one file: 64 interfaces with 64 queues, and a few of their own.
 const MOST_ENTRIES: usize = 64 * 160;
 /// How long putting back a number of queues is retried: the kernel gives up the sockets of an ended process some time later
@@ -31,16 +33,15 @@ struct Entry {
     setting: Setting,
     /// Its value before the first change.
     before: String,
-    /// Values that were written since; what is none of them is somebody else's.
+    /// Values that were written since; what is none of them is somebody else's, unless [`ANY`] is among them.
     written: Vec<String>,
 }
 
 /// Which changes to put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// All but the number of queues and the spreading over them. While the program is attached, since without one a virtual
-    /// interface has no NAPI instances whose settings could go back.
-    ButQueues,
+    /// Those of NAPI instances: while the program is attached, since without one a virtual interface has none.
+    OfNapi,
     /// All.
     Any,
 }
@@ -138,10 +139,25 @@ impl Ledger {
         Ok(before)
     }
 
+    /// Remembers `setting` because the driver will change it along with another one, as many give interrupts other CPUs when
+    /// the number of queues changes. It goes back whatever it is then.
+    ///
+    /// # Errors
+    /// The device does not have it, or the file cannot be written.
+    pub fn remember(&mut self, view: &View, setting: &Setting) -> Result<()> {
+        if self.entries.iter().any(|entry| entry.setting == *setting) {
+            return Ok(()); // it is known what it was
+        }
+        let now = setting.read(view)?;
+        self.append(setting, &now, ANY)?;
+        self.note(setting.clone(), now, ANY.to_owned());
+        Ok(())
+    }
+
     /// Puts back the changes of this kind, last first. What is done is struck out; so is what somebody else has changed
     /// since, and what belonged to an interface that is gone.
     pub fn undo(&mut self, view: &View, kind: Kind) -> Vec<Refusal> {
-        self.undo_where(view, |setting| kind == Kind::Any || !setting.what.is_of_queues())
+        self.undo_where(view, |setting| kind == Kind::Any || setting.what.is_of_napi())
     }
 
     /// The same for the changes that `wanted` picks.
@@ -225,7 +241,7 @@ fn put_back(view: &View, entry: &Entry) -> std::result::Result<(), Refusal> {
     if setting.what.same(&now, before) {
         return Ok(());
     }
-    if !written.iter().any(|ours| setting.what.same(&now, ours)) {
+    if !written.iter().any(|ours| ours == ANY || setting.what.same(&now, ours)) {
         let line =
             format!("{setting}: it is {now} by somebody else now, and is left so; it was {before} before this weir");
         return Err(Refusal { line, pending: false });

@@ -69,6 +69,11 @@ impl What {
         }
     }
 
+    /// Whether it is one of NAPI instances, which a virtual interface has only while a program is attached.
+    pub fn is_of_napi(self) -> bool {
+        matches!(self, Self::Threaded | Self::DeferHardIrqs | Self::FlushTimeout | Self::NapiThread(_))
+    }
+
     /// Whether it is set before queues are bound, and goes back when they are free again.
     pub fn is_of_queues(self) -> bool {
         matches!(self, Self::Queues | Self::Rss)
