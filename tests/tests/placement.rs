@@ -175,7 +175,7 @@ fn what_is_required_and_refused_stops_the_start_and_leaves_the_card_alone() {
     // threads and timers are set by then.
     for (config, refused) in [(required.clone(), "RSS table"), (required.replace("rss: spread", "rss: keep"), "irqs")] {
         let started = Appliance::start(&lab, node, &program("weir"), &format!("{config}{RULES}"));
-        let error = started.err().expect("this is required of a veth").to_string();
+        let error = started.expect_err("this is required of a veth").to_string();
         assert!(error.contains(refused) && error.contains("placement.strength: prefer"), "{error}");
         assert_eq!(card(node), texts(BEFORE), "{refused}");
     }

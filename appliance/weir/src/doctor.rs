@@ -6,6 +6,7 @@ use std::path::Path;
 use weir_appliance_console::answer::Outcome;
 use weir_appliance_console::doctor::{self, DoctorArgs};
 use weir_appliance_control::message::{Check, CheckState, DoctorReport};
+use weir_appliance_control::name::InterfaceName;
 use weir_dataplane_io::cpu::{self, CoreWish, format_list};
 use weir_dataplane_io::net::{self, Link};
 use weir_dataplane_io::nic::{View, ethtool, vectors};
@@ -16,7 +17,7 @@ use weir_dataplane_io::probe::{self, State};
 pub(crate) fn run(args: &DoctorArgs, out: &mut dyn Write) -> Outcome {
     let mut checks: Vec<Check> = probe::all().iter().map(check).collect();
     let view = View::live();
-    checks.push(cores(&view, args.interface.first().map(|name| name.as_str())));
+    checks.push(cores(&view, args.interface.first().map(InterfaceName::as_str)));
     checks.extend(nodes());
     checks.extend(args.interface.iter().map(|name| interface(&view, name.as_str())));
     doctor::render(&DoctorReport { host: weir_appliance_lab::host::read(), checks }, args.json, out)
