@@ -13,8 +13,10 @@
 //! | [`transmit`] | the TX ring, and the lane ring that stands in for a kernel RX ring |
 //! | [`page`] | the page of cursors a taker writes, and the page of orders its owner writes |
 //! | [`record`] | the one-producer one-consumer ring of records, events and calls |
+//! | [`bytes`] | the one-producer one-consumer ring of messages of any length, and the view a C program has of it |
 #![allow(unsafe_code)]
 
+pub mod bytes;
 pub mod descriptor;
 pub mod flows;
 pub mod lend;
@@ -25,6 +27,7 @@ pub mod receive;
 pub mod record;
 pub mod transmit;
 
+pub use bytes::{ByteRing, ByteRingError, Positions, byte_ring_length};
 pub use descriptor::{Descriptor, RingOffsets};
 pub use flows::FlowTable;
 pub use lend::{CompletionRing, FillRing};

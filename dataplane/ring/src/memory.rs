@@ -52,6 +52,12 @@ pub enum RingError {
         /// Bytes there are.
         available: usize,
     },
+    /// Memory of something else.
+    #[error("the first word is {found:#018x}, so this is no ring of bytes; pass the memory that its creator shared")]
+    NoRing {
+        /// The word found there.
+        found: u64,
+    },
     /// A word at an address its type does not allow.
     #[error("{what} at offset {offset} is not aligned to {align} bytes; take the offsets that the kernel reports")]
     Misaligned {
@@ -209,6 +215,78 @@ impl<T: Plain> SharedRecords<T> {
         // SAFETY: as for `write`; `Bytes` has no alignment to keep, and volatile because another process may change the
         // bytes meanwhile: then they are wrong, and still a `T`.
         unsafe { place.read_volatile() }.0
+    }
+}
+
+/// Bytes at free-running positions: position `p` falls on byte `p % length`, so a copy may go around the end.
+///
+/// As [`SharedRecords`], these are plain copies; the positions of the ring's two sides order them.
+pub(crate) struct SharedBytes {
+    base: NonNull<u8>,
+    length: usize,
+    _memory: Arc<dyn Memory>,
+}
+
+// SAFETY: plain bytes inside memory that the Arc keeps mapped, reached by copy only; who copies when is the ring's part.
+unsafe impl Send for SharedBytes {}
+// SAFETY: as above.
+unsafe impl Sync for SharedBytes {}
+
+impl SharedBytes {
+    /// `length` bytes, at least one, from `offset` on.
+    pub(crate) fn at(
+        memory: &Arc<dyn Memory>,
+        offset: usize,
+        length: usize,
+        what: &'static str,
+    ) -> Result<Self, RingError> {
+        let base = place(memory, offset, length.max(1), 1, what)?;
+        Ok(Self { base, length: length.max(1), _memory: Arc::clone(memory) })
+    }
+
+    /// Bytes there are.
+    #[inline]
+    pub(crate) fn length(&self) -> u64 {
+        self.length as u64
+    }
+
+    /// The first byte, for who is to see the whole of it.
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// Copies `bytes` to `position`. More than there is room for is cut off, which no ring asks for.
+    #[inline]
+    pub(crate) fn write(&self, position: u64, bytes: &[u8]) {
+        let (at, first, second) = self.parts(position, bytes.len());
+        // SAFETY: `at + first <= length` and `second <= at` by `parts`, all inside memory that `_memory` keeps mapped;
+        // `bytes` is a plain slice, so no part of shared memory. The positions keep the reader off these bytes. A
+        // second writer, which the ring's user must not have, can at worst mix the bytes of two messages.
+        unsafe { self.base.add(at).as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), first) };
+        // SAFETY: as above; the rest of `bytes` begins `first` bytes into it.
+        unsafe { self.base.as_ptr().copy_from_nonoverlapping(bytes[first..].as_ptr(), second) };
+    }
+
+    /// Copies from `position` into all of `into`. Each byte is read once, so that what is checked is what is used.
+    #[inline]
+    pub(crate) fn read(&self, position: u64, into: &mut [u8]) {
+        let (at, first, second) = self.parts(position, into.len());
+        // SAFETY: as for `write`, with the directions exchanged; a hostile writer that changes the bytes meanwhile makes
+        // them wrong, and any byte is a byte.
+        unsafe { self.base.add(at).as_ptr().copy_to_nonoverlapping(into.as_mut_ptr(), first) };
+        // SAFETY: as above.
+        unsafe { self.base.as_ptr().copy_to_nonoverlapping(into[first..].as_mut_ptr(), second) };
+    }
+
+    /// Where `length` bytes at `position` begin, how many lie up to the end, and how many from the start on.
+    #[inline]
+    fn parts(&self, position: u64, length: usize) -> (usize, usize, usize) {
+        let size = self.length as u64;
+        // A mask where it does the same: a division costs as much as the copy of a short message.
+        let at = if size.is_power_of_two() { position & (size - 1) } else { position % size };
+        let at = at as usize; // below `length`, which is a usize
+        let first = length.min(self.length - at);
+        (at, first, (length - first).min(at))
     }
 }
 
