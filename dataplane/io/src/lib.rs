@@ -11,6 +11,7 @@
 //! | [`sandbox`] | mseal, credentials, Landlock, seccomp: what a worker gives up |
 //! | [`cpu`] | kinds of cores, roles, pinning, real-time priority |
 //! | [`memory`] | hugepages and memory in use |
+//! | [`region`] | shared memory of any length, on hugepages and a node of choice |
 //! | [`net`] | interfaces and network namespaces |
 //! | [`nic`] | queues, spreading, interrupts and polling of a card, each change undone later |
 //! | [`numa`] | memory nodes: of a card, of a page, and where memory comes from |
@@ -33,6 +34,7 @@ pub mod net;
 pub mod nic;
 pub mod numa;
 pub mod probe;
+pub mod region;
 pub mod sandbox;
 pub mod shared;
 pub mod sockets;

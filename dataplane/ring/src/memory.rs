@@ -258,35 +258,40 @@ impl SharedBytes {
     /// Copies `bytes` to `position`. More than there is room for is cut off, which no ring asks for.
     #[inline]
     pub(crate) fn write(&self, position: u64, bytes: &[u8]) {
-        let (at, first, second) = self.parts(position, bytes.len());
-        // SAFETY: `at + first <= length` and `second <= at` by `parts`, all inside memory that `_memory` keeps mapped;
-        // `bytes` is a plain slice, so no part of shared memory. The positions keep the reader off these bytes. A
-        // second writer, which the ring's user must not have, can at worst mix the bytes of two messages.
-        unsafe { self.base.add(at).as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), first) };
-        // SAFETY: as above; the rest of `bytes` begins `first` bytes into it.
-        unsafe { self.base.as_ptr().copy_from_nonoverlapping(bytes[first..].as_ptr(), second) };
+        let (start, first, second) = self.parts(position, bytes.len());
+        let (head, rest) = bytes.split_at(first);
+        // SAFETY: `first` bytes from `start` on are inside memory that `_memory` keeps mapped, by `parts`; `bytes` is a
+        // plain slice, so no part of shared memory. The positions keep the reader off these bytes. A second writer,
+        // which the ring's user must not have, can at worst mix the bytes of two messages.
+        unsafe { start.as_ptr().copy_from_nonoverlapping(head.as_ptr(), first) };
+        // SAFETY: as above, for `second` bytes from the start on.
+        unsafe { self.base.as_ptr().copy_from_nonoverlapping(rest.as_ptr(), second) };
     }
 
     /// Copies from `position` into all of `into`. Each byte is read once, so that what is checked is what is used.
     #[inline]
     pub(crate) fn read(&self, position: u64, into: &mut [u8]) {
-        let (at, first, second) = self.parts(position, into.len());
-        // SAFETY: as for `write`, with the directions exchanged; a hostile writer that changes the bytes meanwhile makes
-        // them wrong, and any byte is a byte.
-        unsafe { self.base.add(at).as_ptr().copy_to_nonoverlapping(into.as_mut_ptr(), first) };
-        // SAFETY: as above.
-        unsafe { self.base.as_ptr().copy_to_nonoverlapping(into[first..].as_mut_ptr(), second) };
+        let (start, first, second) = self.parts(position, into.len());
+        let (head, rest) = into.split_at_mut(first);
+        // SAFETY: `first` bytes from `start` on are inside memory that `_memory` keeps mapped, by `parts`, and `into` is a
+        // plain slice of that length. A hostile writer that changes the bytes meanwhile makes them wrong, and any byte is
+        // a byte.
+        unsafe { start.as_ptr().copy_to_nonoverlapping(head.as_mut_ptr(), first) };
+        // SAFETY: as above, for `second` bytes from the start on.
+        unsafe { self.base.as_ptr().copy_to_nonoverlapping(rest.as_mut_ptr(), second) };
     }
 
     /// Where `length` bytes at `position` begin, how many lie up to the end, and how many from the start on.
     #[inline]
-    fn parts(&self, position: u64, length: usize) -> (usize, usize, usize) {
+    fn parts(&self, position: u64, length: usize) -> (NonNull<u8>, usize, usize) {
         let size = self.length as u64;
         // A mask where it does the same: a division costs as much as the copy of a short message.
         let at = if size.is_power_of_two() { position & (size - 1) } else { position % size };
         let at = at as usize; // below `length`, which is a usize
         let first = length.min(self.length - at);
-        (at, first, (length - first).min(at))
+        // SAFETY: `at < self.length`, and `at` of this type checked that so many bytes lie inside the memory.
+        let start = unsafe { self.base.add(at) };
+        (start, first, (length - first).min(at))
     }
 }
 
