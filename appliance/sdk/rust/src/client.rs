@@ -1,382 +1,387 @@
-//! One source's stream: what is not acknowledged is kept and sent again.
+//! [`StreamClient`]: messages to a box over a stream, lossless from here to every feature that takes them.
+//!
+//! ```text
+//! program ── try_send, send ──► window ──► writer thread ──► socket
+//!                                 ▲ forgets                    │
+//!                                 └──────── reader thread ◄────┘ acknowledged, credit
+//! ```
+//! A message that was accepted stays in the window until the box says that all who take it have worked on it. When the
+//! connection breaks, the writer connects anew and sends on from where the box says. What the window cannot take is
+//! refused, or waited for if the caller says so; nothing grows.
 
-use std::collections::VecDeque;
-use std::io;
+use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use weir_ebpf_abi::message::STANDARD_HEADER;
-use weir_ebpf_abi::stream::{STREAM_MESSAGE_MAX, StreamError, StreamHeader, StreamHello, StreamSays, StreamWord};
-use zerocopy::IntoBytes;
+use weir_ebpf_abi::stream::STREAM_MESSAGE_MAX;
 
-use crate::address::IngestAddress;
-use crate::error::StreamFailure;
-use crate::socket::Socket;
+use crate::endpoint::{Endpoint, Socket};
+use crate::error::SdkError;
+use crate::link;
+use crate::window::{Window, footprint};
 
-/// First pause before a broken connection is tried again; each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// The longest.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Longest wait before the connection is looked at again.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// What a client sends as, and how much it keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a client behaves.
+#[derive(Clone, Debug)]
 pub struct StreamOptions {
-    /// Number of the source: one client at a time for each.
+    /// Who sends. The box counts each source's messages, and takes one connection of a source at a time.
     pub source: u32,
-    /// Sequence of its first message: where a program that kept count goes on.
-    pub first: u64,
-    /// Messages that are kept until they are acknowledged.
+    /// Sequence of its first message, for a program that kept count. `None`: what the box expects first.
+    pub first: Option<u64>,
+    /// Bytes of messages not acknowledged yet; at least what the longest message takes.
     pub window: usize,
-    /// Bytes that are kept, at least one message.
-    pub window_bytes: usize,
+    /// Longest wait for a connection and for the box's welcome.
+    pub connect_timeout: Duration,
+    /// A connection on which messages wait for acknowledgement and nothing was heard for so long is given up.
+    pub silence: Duration,
+    /// Shortest and longest pause between two attempts to connect anew.
+    pub pause: Range<Duration>,
 }
 
-impl StreamOptions {
-    /// A source that begins at 0 and keeps 8192 messages or 32 MiB.
-    #[must_use]
-    pub fn new(source: u32) -> Self {
-        Self { source, first: 0, window: 8192, window_bytes: 32 << 20 }
+impl Default for StreamOptions {
+    fn default() -> Self {
+        Self {
+            source: 0,
+            first: None,
+            window: 32 << 20,
+            connect_timeout: Duration::from_secs(3),
+            silence: Duration::from_secs(30),
+            pause: Duration::from_millis(20)..Duration::from_secs(2),
+        }
     }
 }
 
 /// What a client has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamStatistics {
-    /// Messages accepted from the caller.
+    /// Messages taken into the window.
     pub accepted: u64,
-    /// Messages acknowledged.
-    pub acknowledged: u64,
+    /// Messages handed to the socket, those sent again included.
+    pub sent: u64,
     /// Messages sent again after a broken connection.
     pub resent: u64,
+    /// Messages that all who take them have worked on.
+    pub acknowledged: u64,
+    /// Calls that the window had no room for.
+    pub refused: u64,
+    /// Times that messages stood ready and the box gave no credit for them.
+    pub credit_waits: u64,
     /// Connections made.
-    pub connected: u64,
-    /// Times that a message had to wait for credit.
-    pub waits: u64,
+    pub connections: u64,
+    /// Bytes of the window in use.
+    pub window_used: usize,
+    /// Bytes of the window.
+    pub window_size: usize,
 }
 
-/// A connection and how far it has come.
-struct Link {
-    socket: Socket,
-    welcomed: bool,
-    /// The rest of the hello.
-    hello: Vec<u8>,
-    /// Bytes of a word that has not come whole.
-    word: Vec<u8>,
-    /// Bytes of the next message that have gone out.
-    gone: usize,
+/// How the connection stands.
+#[derive(Debug)]
+pub(crate) enum Link {
+    /// Connected; the socket is kept so that it can be shut down from outside.
+    Up(Socket),
+    /// Being made anew. What happened to the last one, or to the last attempt.
+    Down(String),
+    /// Ended for good.
+    Ended(Ending),
 }
 
-/// A stream to a box.
+/// Why a stream ended for good.
+#[derive(Clone, Debug)]
+pub(crate) enum Ending {
+    /// What the box said.
+    Said(String),
+    /// It expects this message, which the window does not have.
+    Ahead(u64),
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) window: Window,
+    pub(crate) credit: u64,
+    pub(crate) link: Link,
+    pub(crate) stop: bool,
+    /// The writer waits for `work`.
+    pub(crate) idle: bool,
+    pub(crate) statistics: StreamStatistics,
+}
+
+/// What a client's threads share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) options: StreamOptions,
+    pub(crate) state: Mutex<State>,
+    /// There may be something to send.
+    pub(crate) work: Condvar,
+    /// There may be room, or something was acknowledged, or the link has changed.
+    pub(crate) progress: Condvar,
+}
+
+impl Shared {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is changed by steps that do not panic; one that did would not make it less bounded.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Sends messages to one box as one source. Threads may share it.
+#[derive(Debug)]
 pub struct StreamClient {
-    address: IngestAddress,
-    options: StreamOptions,
-    link: Option<Link>,
-    /// Messages with their headers; the first has the sequence `base`.
-    kept: VecDeque<Vec<u8>>,
-    kept_bytes: usize,
-    base: u64,
-    /// Sequence of the message that goes out next.
-    next: u64,
-    /// Highest sequence that ever went out, plus one.
-    sent: u64,
-    /// Messages below this may go out.
-    credit: u64,
-    retry_at: Instant,
-    pause: Duration,
-    statistics: StreamStatistics,
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
 }
 
 impl StreamClient {
-    /// A stream to `address`; it connects when there is something to send.
-    #[must_use]
-    pub fn new(address: IngestAddress, options: StreamOptions) -> Self {
-        let first = options.first;
-        Self {
-            address,
-            options,
-            link: None,
-            kept: VecDeque::new(),
-            kept_bytes: 0,
-            base: first,
-            next: first,
-            sent: first,
-            credit: 0,
-            retry_at: Instant::now(),
-            pause: FIRST_PAUSE,
-            statistics: StreamStatistics::default(),
-        }
-    }
-
-    /// What it has done.
-    #[must_use]
-    pub fn statistics(&self) -> StreamStatistics {
-        self.statistics
-    }
-
-    /// Messages that are not acknowledged.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.kept.len()
-    }
-
-    /// How full the window is, in per cent: of messages or of bytes, whichever is fuller.
-    #[must_use]
-    pub fn pressure(&self) -> u32 {
-        let percent = |part: usize, whole: usize| (part.saturating_mul(100) / whole.max(1)).min(100) as u32;
-        percent(self.kept.len(), self.options.window).max(percent(self.kept_bytes, self.options.window_bytes))
-    }
-
-    /// Whether the box has said welcome and the connection stands.
-    #[must_use]
-    pub fn is_connected(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| link.welcomed)
-    }
-
-    /// Sequence that the next message gets.
-    #[must_use]
-    pub fn sequence(&self) -> u64 {
-        self.base + self.kept.len() as u64
-    }
-
-    /// Whether `count` messages of `bytes` altogether would be accepted now.
-    #[must_use]
-    pub fn has_room(&self, count: usize, bytes: usize) -> bool {
-        let fits = self.kept.len() + count <= self.options.window;
-        fits && (self.kept.is_empty() || self.kept_bytes + bytes <= self.options.window_bytes)
-    }
-
-    /// Accepts a message of `form` (a UDP port of docs/wire.md) without waiting; gives its sequence, or `None` when the
-    /// window is full. A broken connection is no error here: the message is kept, and sent when there is a box again.
+    /// Connects to the box at `endpoint`, and waits for its welcome.
     ///
     /// # Errors
-    /// [`StreamFailure::Length`], [`StreamFailure::Refused`], [`StreamFailure::Ahead`], [`StreamFailure::Foreign`].
-    pub fn try_send(&mut self, form: u16, message: &[u8]) -> Result<Option<u64>, StreamFailure> {
-        if !(STANDARD_HEADER..=STREAM_MESSAGE_MAX).contains(&message.len()) {
-            return Err(StreamFailure::Length { length: message.len() });
+    /// [`SdkError::NotConnected`] when nobody answers in time; [`SdkError::Refused`] and [`SdkError::Ahead`] when the box
+    /// does not want this stream; [`SdkError::Invalid`] for a window that the longest message does not fit.
+    pub fn connect(endpoint: Endpoint, options: StreamOptions) -> Result<Self, SdkError> {
+        let mut client = Self::idle(endpoint, options)?;
+        // The first connection is made here, so that a caller learns at once whether there is a box.
+        let socket = link::open(&client.shared);
+        let socket = socket.ok_or_else(|| client.unavailable(&client.shared.lock()))?;
+        client.run(Some(socket))?;
+        Ok(client)
+    }
+
+    /// A stream to the box at `endpoint`, connected as soon as there is one: messages are accepted meanwhile, from
+    /// sequence [`StreamOptions::first`] or 0 on.
+    ///
+    /// # Errors
+    /// [`SdkError::Invalid`] for a window that the longest message does not fit.
+    pub fn start(endpoint: Endpoint, options: StreamOptions) -> Result<Self, SdkError> {
+        let mut client = Self::idle(endpoint, options)?;
+        client.run(None)?;
+        Ok(client)
+    }
+
+    /// One without a connection and without threads.
+    fn idle(endpoint: Endpoint, options: StreamOptions) -> Result<Self, SdkError> {
+        let least = footprint(STREAM_MESSAGE_MAX);
+        if options.window < least {
+            let what = format!("a window of {} bytes is below the {least} that a message may take", options.window);
+            return Err(SdkError::Invalid { what, cure: "give it 1 MiB or more" });
         }
-        if !self.has_room(1, message.len()) {
-            self.pump()?;
-        }
-        if !self.has_room(1, message.len()) {
-            self.statistics.waits += 1;
-            return Ok(None);
-        }
-        let sequence = self.sequence();
-        let header = StreamHeader::new(form, message.len() as u32, self.options.source, sequence);
-        let mut bytes = Vec::with_capacity(header.stride());
-        bytes.extend_from_slice(header.as_bytes());
-        bytes.extend_from_slice(message);
-        bytes.resize(header.stride(), 0);
-        self.kept_bytes += bytes.len();
-        self.kept.push_back(bytes);
-        self.statistics.accepted += 1;
-        self.pump()?;
-        Ok(Some(sequence))
+        let state = State {
+            window: Window::new(options.source, options.window, options.first),
+            credit: 0,
+            link: Link::Down("it was not tried yet".to_owned()),
+            stop: false,
+            idle: false,
+            statistics: StreamStatistics::default(),
+        };
+        let (state, work, progress) = (Mutex::new(state), Condvar::new(), Condvar::new());
+        let shared = Arc::new(Shared { endpoint, options, state, work, progress });
+        Ok(Self { shared, writer: None })
+    }
+
+    fn run(&mut self, socket: Option<Socket>) -> Result<(), SdkError> {
+        let shared = Arc::clone(&self.shared);
+        let writer = std::thread::Builder::new().name("weir-stream".to_owned());
+        let writer = writer.spawn(move || link::run(&shared, socket)).map_err(|cause| SdkError::Invalid {
+            what: format!("no thread for a stream: {cause}"),
+            cure: "raise the limit of threads (ulimit -u)",
+        })?;
+        self.writer = Some(writer);
+        Ok(())
+    }
+
+    /// Takes a message of `form` (the UDP port of that form: 48100, 48101 or 48102) into the window; gives its sequence.
+    /// Does not wait.
+    ///
+    /// # Errors
+    /// [`SdkError::Full`], [`SdkError::Length`], [`SdkError::Refused`], [`SdkError::Ahead`].
+    pub fn try_send(&self, form: u16, message: &[u8]) -> Result<u64, SdkError> {
+        self.try_send_with(form, &[message.len()], |_, _, place| place.copy_from_slice(message)).map(|all| all.start)
     }
 
     /// As [`StreamClient::try_send`], but waits up to `timeout` for room.
     ///
     /// # Errors
-    /// As [`StreamClient::try_send`], and [`StreamFailure::Full`].
-    pub fn send(&mut self, form: u16, message: &[u8], timeout: Duration) -> Result<u64, StreamFailure> {
+    /// [`SdkError::Full`] when there was none in time, [`SdkError::Length`], [`SdkError::Refused`], [`SdkError::Ahead`].
+    pub fn send(&self, form: u16, message: &[u8], timeout: Duration) -> Result<u64, SdkError> {
         let deadline = Instant::now() + timeout;
+        let wanted = checked(&[message.len()])?;
+        let mut state = self.shared.lock();
         loop {
-            if let Some(sequence) = self.try_send(form, message)? {
-                return Ok(sequence);
+            if let Link::Ended(_) = state.link {
+                return Err(self.unavailable(&state));
             }
-            if Instant::now() >= deadline {
-                return Err(StreamFailure::Full { waiting: self.kept.len() });
+            if state.window.free() >= wanted {
+                return Ok(self.push(&mut state, form, message.len(), |_, place| place.copy_from_slice(message)));
             }
-            self.rest(deadline);
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                state.statistics.refused += 1;
+                return Err(full(&state.window, wanted));
+            };
+            state = self.wait(state, left);
         }
     }
 
-    /// Waits up to `timeout` until everything is acknowledged.
+    /// Takes messages of `lengths` into the window, all or none. `fill` writes each: it gets which one it is (from 0), its
+    /// sequence and its bytes, which are zero. Gives their sequences. Does not wait.
     ///
     /// # Errors
-    /// As [`StreamClient::try_send`], and [`StreamFailure::Unacknowledged`].
-    pub fn flush(&mut self, timeout: Duration) -> Result<(), StreamFailure> {
-        let deadline = Instant::now() + timeout;
-        loop {
-            self.pump()?;
-            if self.kept.is_empty() {
-                return Ok(());
-            }
-            if Instant::now() >= deadline {
-                return Err(StreamFailure::Unacknowledged { waiting: self.kept.len() });
-            }
-            self.rest(deadline);
+    /// [`SdkError::Full`], [`SdkError::NeverFits`], [`SdkError::Length`], [`SdkError::Refused`].
+    pub fn try_send_with(
+        &self,
+        form: u16,
+        lengths: &[usize],
+        mut fill: impl FnMut(usize, u64, &mut [u8]),
+    ) -> Result<Range<u64>, SdkError> {
+        let wanted = checked(lengths)?;
+        let mut state = self.shared.lock();
+        if let Link::Ended(_) = state.link {
+            return Err(self.unavailable(&state));
         }
+        if wanted > state.window.free() {
+            state.statistics.refused += 1;
+            return Err(full(&state.window, wanted));
+        }
+        let first = state.window.accepted();
+        for (which, length) in lengths.iter().enumerate() {
+            self.push(&mut state, form, *length, |sequence, place| fill(which, sequence, place));
+        }
+        Ok(first..state.window.accepted())
     }
 
-    /// Connects if need be and waits up to `timeout` for the welcome.
+    fn push(&self, state: &mut State, form: u16, length: usize, fill: impl FnOnce(u64, &mut [u8])) -> u64 {
+        let sequence = state.window.push(form, length, fill);
+        state.statistics.accepted += 1;
+        if state.idle {
+            state.idle = false;
+            self.shared.work.notify_one();
+        }
+        sequence
+    }
+
+    /// Waits until everything accepted so far is acknowledged.
     ///
     /// # Errors
-    /// As [`StreamClient::try_send`], and [`StreamFailure::Unreachable`].
-    pub fn connect(&mut self, timeout: Duration) -> Result<(), StreamFailure> {
+    /// [`SdkError::Timeout`] when that takes longer than `timeout`; [`SdkError::Refused`].
+    pub fn flush(&self, timeout: Duration) -> Result<(), SdkError> {
         let deadline = Instant::now() + timeout;
-        self.retry_at = Instant::now();
+        let mut state = self.shared.lock();
+        let goal = state.window.accepted();
         loop {
-            let tried = self.step();
-            if self.is_connected() {
+            let left = goal.saturating_sub(state.window.acknowledged());
+            if left == 0 {
                 return Ok(());
             }
-            match tried {
-                Err(failure) if !is_passing(&failure) || Instant::now() >= deadline => return Err(failure),
-                Ok(()) if Instant::now() >= deadline => {
-                    let cause = io::ErrorKind::TimedOut.into();
-                    return Err(StreamFailure::Unreachable { address: self.address.to_string(), cause });
-                }
-                _ => self.rest(deadline),
+            if let Link::Ended(_) = state.link {
+                return Err(self.unavailable(&state));
             }
+            let Some(rest) = deadline.checked_duration_since(Instant::now()) else {
+                return Err(SdkError::Timeout { waited: timeout, left });
+            };
+            state = self.wait(state, rest);
         }
     }
 
-    /// Reads what the box says and sends what may go out, without waiting. What breaks and passes is tried again later.
+    /// What was done so far.
+    #[must_use]
+    pub fn statistics(&self) -> StreamStatistics {
+        let state = self.shared.lock();
+        StreamStatistics { window_used: state.window.used(), window_size: state.window.size(), ..state.statistics }
+    }
+
+    /// Per cent of the window in use, rounded up: 0 when everything is acknowledged, 100 when nothing more fits.
     ///
     /// # Errors
-    /// As [`StreamClient::try_send`].
-    pub fn pump(&mut self) -> Result<(), StreamFailure> {
-        match self.step() {
-            Err(failure) if is_passing(&failure) => Ok(()),
-            done => done,
+    /// [`SdkError::NotConnected`] while there is no connection, [`SdkError::Refused`] when there will be none.
+    pub fn fullness(&self) -> Result<u8, SdkError> {
+        let state = self.shared.lock();
+        match state.link {
+            Link::Up(_) => {
+                let per_cent = (state.window.used() * 100).div_ceil(state.window.size()).min(100);
+                Ok(per_cent as u8) // at most 100
+            }
+            Link::Down(_) | Link::Ended(_) => Err(self.unavailable(&state)),
         }
     }
 
-    fn step(&mut self) -> Result<(), StreamFailure> {
-        if self.link.is_none() {
-            if Instant::now() < self.retry_at {
-                return Ok(());
-            }
-            self.link()?;
-        }
-        let done = self.hear().and_then(|()| self.say());
-        if done.is_err() {
-            self.unlink();
-        }
-        done
+    /// Whether the stream has ended for good: a new client is needed.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        matches!(self.shared.lock().link, Link::Ended(_))
     }
 
-    fn link(&mut self) -> Result<(), StreamFailure> {
-        let socket = Socket::connect(&self.address).map_err(|cause| {
-            self.unlink();
-            StreamFailure::Unreachable { address: self.address.to_string(), cause }
-        })?;
-        let hello = StreamHello::new(self.options.source, self.base).as_bytes().to_vec();
-        self.link = Some(Link { socket, welcomed: false, hello, word: Vec::new(), gone: 0 });
-        self.statistics.connected += 1;
-        Ok(())
+    /// Sequence that the next message gets.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.shared.lock().window.accepted()
     }
 
-    fn unlink(&mut self) {
-        self.link = None;
-        self.retry_at = Instant::now() + self.pause;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    /// Messages that are not acknowledged.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        let state = self.shared.lock();
+        state.window.accepted() - state.window.acknowledged()
     }
 
-    /// Reads words.
-    fn hear(&mut self) -> Result<(), StreamFailure> {
-        let mut bytes = [0; 64 * StreamWord::SIZE];
-        loop {
-            let Some(link) = &mut self.link else { return Ok(()) };
-            let read = link.socket.read(&mut bytes).map_err(|cause| broken(&self.address, cause))?;
-            let Some(read) = read else { return Ok(()) };
-            if read == 0 {
-                return Err(broken(&self.address, io::ErrorKind::UnexpectedEof.into()));
-            }
-            link.word.extend_from_slice(bytes.get(..read).unwrap_or_default());
-            let whole = link.word.len() / StreamWord::SIZE * StreamWord::SIZE;
-            let words: Vec<u8> = link.word.drain(..whole).collect();
-            for word in words.chunks_exact(StreamWord::SIZE) {
-                self.heard(word)?;
-            }
-        }
+    /// Where the box is.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.shared.endpoint
     }
 
-    fn heard(&mut self, bytes: &[u8]) -> Result<(), StreamFailure> {
-        let address = || self.address.to_string();
-        let foreign = || StreamFailure::Foreign { address: address() };
-        let (says, word) = StreamWord::parse(bytes).ok_or_else(foreign)?;
-        let (next, credit, end) = (word.next.get(), word.credit.get(), self.sequence());
-        match says {
-            StreamSays::Refused => {
-                let reason = StreamError::from_number(word.reason.get()).ok_or_else(foreign)?;
-                return Err(StreamFailure::Refused { address: address(), reason });
-            }
-            StreamSays::Welcome => {
-                if next > end {
-                    return Err(StreamFailure::Ahead { source_id: self.options.source, expected: next });
-                }
-                let Some(link) = &mut self.link else { return Ok(()) };
-                (link.welcomed, self.pause) = (true, FIRST_PAUSE);
-                // What the box has and has not acknowledged is kept, but not sent again.
-                self.next = next.max(self.base);
-                self.statistics.resent += self.sent.saturating_sub(self.next);
-            }
-            StreamSays::Progress => {
-                if next > end {
-                    return Err(foreign());
-                }
-                while self.base < next {
-                    self.kept_bytes -= self.kept.pop_front().map_or(0, |message| message.len());
-                    self.base += 1;
-                    self.statistics.acknowledged += 1;
-                }
-                self.next = self.next.max(self.base);
-            }
-        }
-        self.credit = credit;
-        Ok(())
+    /// Who sends.
+    #[must_use]
+    pub fn source(&self) -> u32 {
+        self.shared.options.source
     }
 
-    /// Sends what may go out.
-    fn say(&mut self) -> Result<(), StreamFailure> {
-        let Some(link) = &mut self.link else { return Ok(()) };
-        while !link.hello.is_empty() {
-            match link.socket.write(&link.hello).map_err(|cause| broken(&self.address, cause))? {
-                Some(count) => drop(link.hello.drain(..count.min(link.hello.len()))),
-                None => return Ok(()),
-            }
-        }
-        let end = self.base + self.kept.len() as u64;
-        while link.welcomed && self.next < end.min(self.credit) {
-            let Some(message) = self.kept.get((self.next - self.base) as usize) else { return Ok(()) };
-            let rest = message.get(link.gone..).unwrap_or_default();
-            match link.socket.write(rest).map_err(|cause| broken(&self.address, cause))? {
-                Some(count) if count == rest.len() => {
-                    (link.gone, self.next) = (0, self.next + 1);
-                    self.sent = self.sent.max(self.next);
-                }
-                Some(count) => link.gone += count,
-                None => return Ok(()),
-            }
-        }
-        Ok(())
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, left: Duration) -> MutexGuard<'a, State> {
+        self.shared.progress.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Waits for news, at most until the deadline.
-    fn rest(&self, deadline: Instant) {
-        let left = deadline.saturating_duration_since(Instant::now()).min(LOOK_EVERY);
-        match &self.link {
-            Some(link) => {
-                let to_write = !link.hello.is_empty() || link.welcomed && self.next < self.sequence().min(self.credit);
-                link.socket.wait(to_write, left);
-            }
-            None => std::thread::sleep(self.retry_at.saturating_duration_since(Instant::now()).min(left)),
+    fn unavailable(&self, state: &State) -> SdkError {
+        let endpoint = self.shared.endpoint.to_string();
+        match &state.link {
+            Link::Up(_) => SdkError::NotConnected { endpoint, cause: "it is being made".to_owned() },
+            Link::Down(cause) => SdkError::NotConnected { endpoint, cause: cause.clone() },
+            Link::Ended(Ending::Said(cause)) => SdkError::Refused { endpoint, cause: cause.clone() },
+            Link::Ended(Ending::Ahead(expected)) => SdkError::Ahead {
+                endpoint,
+                source_id: self.source(),
+                expected: *expected,
+                from: state.window.acknowledged(),
+                to: state.window.accepted(),
+            },
         }
     }
 }
 
-fn broken(address: &IngestAddress, cause: io::Error) -> StreamFailure {
-    StreamFailure::Broken { address: address.to_string(), cause }
+impl Drop for StreamClient {
+    /// Ends the connection. What is not acknowledged is given up: flush before.
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.stop = true;
+        if let Link::Up(socket) = &state.link {
+            socket.shutdown();
+        }
+        drop(state);
+        self.shared.work.notify_all();
+        if let Some(writer) = self.writer.take() {
+            // A writer that panicked has told so on standard error; there is nothing left to give back.
+            let _ = writer.join();
+        }
+    }
 }
 
-/// Whether trying again can help without anybody doing something.
-fn is_passing(failure: &StreamFailure) -> bool {
-    match failure {
-        StreamFailure::Unreachable { .. } | StreamFailure::Broken { .. } => true,
-        StreamFailure::Refused { reason, .. } => matches!(reason, StreamError::TooMany | StreamError::Stalled),
-        _ => false,
+/// Bytes that messages of these lengths take in a window.
+fn checked(lengths: &[usize]) -> Result<usize, SdkError> {
+    let (least, most) = (STANDARD_HEADER, STREAM_MESSAGE_MAX);
+    match lengths.iter().find(|length| !(least..=most).contains(*length)) {
+        Some(length) => Err(SdkError::Length { length: *length, least, most }),
+        None => Ok(lengths.iter().map(|length| footprint(*length)).sum()),
     }
+}
+
+fn full(window: &Window, wanted: usize) -> SdkError {
+    let (free, size) = (window.free(), window.size());
+    if wanted > size { SdkError::NeverFits { wanted, size } } else { SdkError::Full { wanted, free, size } }
 }

@@ -1,25 +1,32 @@
-//! Room 11b: sdk/rust. Messages come from a program and leave to a box, over a stream that loses none.
+//! Room 11b: the client. Frames come from a program as messages and leave over a stream to the box; memory can be shared.
 //!
-//! [`StreamClient`] speaks the stream form of `docs/wire.md`: it keeps what is not acknowledged, within bounds, sends on
-//! from where the box stands after a broken connection, and lets its caller feel the box's credit.
+//! | module | what it is |
+//! |---|---|
+//! | [`client`] | [`StreamClient`]: messages over TCP or a local socket, kept until they are acknowledged, sent again if need be |
+//! | [`window`] | the messages that are not acknowledged yet |
+//! | [`endpoint`] | where a box listens |
+//! | [`ingest`] | [`Ingest`]: batches of events, packed, paced and sent |
+//! | [`pack`] | events into as few event-batch messages as they fit |
+//! | [`limit`] | so many events a second |
+//! | [`buffer`] | [`SharedBuffer`]: a ring of bytes on hugepages and a NUMA node of choice |
+//! | [`error`] | what can go wrong: value, cause and cure |
 //!
-//! ```no_run
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use weir_appliance_sdk_rust::{StreamClient, StreamOptions};
-//! let mut client = StreamClient::new("unix:/run/weir/ingest.sock".parse()?, StreamOptions::new(7));
-//! client.send(48_100, &[0; 28], std::time::Duration::from_secs(1))?;
-//! client.flush(std::time::Duration::from_secs(5))?;
-//! # Ok(())
-//! # }
-//! ```
+//! It needs no runtime: a client has one thread that writes and one that reads, and blocks nobody who does not ask for it.
 
-mod address;
-mod client;
-mod error;
-mod events;
-mod socket;
+pub mod buffer;
+pub mod client;
+pub mod endpoint;
+pub mod error;
+pub mod ingest;
+pub mod limit;
+pub mod pack;
+pub mod window;
 
-pub use address::IngestAddress;
+mod link;
+
+pub use buffer::SharedBuffer;
 pub use client::{StreamClient, StreamOptions, StreamStatistics};
-pub use error::StreamFailure;
-pub use events::{Event, EventBatches};
+pub use endpoint::Endpoint;
+pub use error::SdkError;
+pub use ingest::{Ingest, IngestOptions};
+pub use pack::EventView;

@@ -1,0 +1,1 @@
+//! Room 11c: the C border.
