@@ -9,8 +9,10 @@ mod classifier;
 mod demo;
 mod doctor;
 mod elf;
+mod install;
 mod outcome;
 mod screenshot;
+mod sdk;
 mod setup;
 mod shell;
 mod steps;
@@ -29,6 +31,8 @@ usage: cargo xtask COMMAND
   doctor                    what this machine has of the toolchain, then `weir doctor`
   classifier [--check]      build the checked-in eBPF object from source, or only compare it
   bench [NAME]              run one benchmark in release mode; without a name, list them
+  sdk --prefix DIR [--debug]
+                            build libweir and install it with weir.h and the files of pkg-config and CMake
   screenshot [--after SECONDS] [--out FILE] [-- ARGS]
                             run `weir ARGS` (default: demo) in a terminal and draw what it shows as SVG
 ";
@@ -54,6 +58,7 @@ fn dispatch(command: &str, rest: &[String]) -> anyhow::Result<ExitCode> {
         "doctor" => doctor::run(),
         "classifier" => classifier::run(&shell::Flags::parse(rest, &["--check"])?),
         "bench" => bench::run(rest),
+        "sdk" => sdk::run(rest),
         "screenshot" => screenshot::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

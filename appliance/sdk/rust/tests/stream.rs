@@ -11,10 +11,6 @@ use weir_appliance_sdk_rust::{SdkError, StreamClient, StreamOptions};
 use weir_ebpf_abi::message::PORT_STANDARD;
 use weir_ebpf_abi::stream::StreamError;
 
-fn receiver(name: &str, manners: Manners) -> Receiver {
-    Receiver::start(Path::new(env!("CARGO_TARGET_TMPDIR")), name, manners)
-}
-
 fn options(source: u32) -> StreamOptions {
     let pause = Duration::from_millis(1)..Duration::from_millis(20);
     StreamOptions { source, window: 256 << 10, pause, ..StreamOptions::default() }
@@ -49,7 +45,7 @@ fn expect(receiver: &Receiver, source: u32, count: u64) {
 
 #[test]
 fn messages_arrive_once_and_in_order() {
-    let receiver = receiver("plain", Manners { acknowledge_every: 7, credit: 64, ..Manners::default() });
+    let receiver = Receiver::start("plain", Manners { acknowledge_every: 7, credit: 64, ..Manners::default() });
     let client = connect(&receiver, options(11)).unwrap();
     send(&client, 0..5000);
     // 5000 is no multiple of 7, so the last of them wait for more; the credit of 64 forces acknowledgement before.
@@ -67,7 +63,7 @@ fn a_cut_connection_costs_no_message_and_doubles_none() {
     for forgetful in [false, true] {
         let name = if forgetful { "forgets" } else { "remembers" };
         let manners = Manners { cut_every: 37, forgetful, acknowledge_every: 5, ..Manners::default() };
-        let receiver = receiver(name, manners);
+        let receiver = Receiver::start(name, manners);
         let client = connect(&receiver, options(12)).unwrap();
         send(&client, 0..1000);
         // 1000 is a multiple of neither; the cuts move the acknowledgements about.
@@ -84,7 +80,7 @@ fn a_cut_connection_costs_no_message_and_doubles_none() {
 
 #[test]
 fn a_full_window_refuses_at_once_and_takes_again_when_the_receiver_reads() {
-    let receiver = receiver("held", Manners { credit: 200, ..Manners::default() });
+    let receiver = Receiver::start("held", Manners { credit: 200, ..Manners::default() });
     let client = connect(&receiver, options(13)).unwrap();
     receiver.hold(true);
     let mut taken = 0;
@@ -117,7 +113,7 @@ fn a_full_window_refuses_at_once_and_takes_again_when_the_receiver_reads() {
 
 #[test]
 fn what_a_stream_cannot_carry_is_refused_before_anything_happens() {
-    let receiver = receiver("lengths", Manners::default());
+    let receiver = Receiver::start("lengths", Manners::default());
     let client = connect(&receiver, options(14)).unwrap();
     for length in [0, 27, 65_505, 1 << 20] {
         let error = client.try_send(PORT_STANDARD, &vec![0; length]).unwrap_err();
@@ -132,7 +128,7 @@ fn what_a_stream_cannot_carry_is_refused_before_anything_happens() {
 
 #[test]
 fn a_program_that_starts_again_goes_on_where_the_box_counts() {
-    let receiver = receiver("again", Manners::default());
+    let receiver = Receiver::start("again", Manners::default());
     for life in 0..3 {
         let client = connect(&receiver, options(15)).unwrap();
         send(&client, life * 100..(life + 1) * 100);
@@ -149,7 +145,7 @@ fn nobody_there_and_somebody_who_refuses_are_told_apart() {
     let error = StreamClient::connect(endpoint, options(16)).unwrap_err();
     assert!(matches!(error, SdkError::NotConnected { .. }) && error.to_string().contains("nobody.sock"), "{error}");
     assert!(started.elapsed() < DEADLINE);
-    let receiver = receiver("refuses", Manners::default());
+    let receiver = Receiver::start("refuses", Manners::default());
     receiver.refuse(Some(StreamError::Version));
     let error = connect(&receiver, options(16)).unwrap_err();
     assert!(matches!(error, SdkError::Refused { .. }) && error.to_string().contains("another version"), "{error}");
@@ -179,7 +175,7 @@ fn nobody_there_and_somebody_who_refuses_are_told_apart() {
 
 #[test]
 fn a_receiver_that_says_nothing_any_more_is_left() {
-    let receiver = receiver("silent", Manners { acknowledge_every: 1000, ..Manners::default() });
+    let receiver = Receiver::start("silent", Manners { acknowledge_every: 1000, ..Manners::default() });
     let silence = Duration::from_millis(40);
     let client = connect(&receiver, StreamOptions { silence, ..options(17) }).unwrap();
     send(&client, 0..10);
@@ -197,7 +193,7 @@ fn expect_once(receiver: &Receiver, source: u32, count: u64) {
 
 #[test]
 fn threads_share_a_client() {
-    let receiver = receiver("threads", Manners { cut_every: 500, ..Manners::default() });
+    let receiver = Receiver::start("threads", Manners { cut_every: 500, ..Manners::default() });
     let client = connect(&receiver, options(18)).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..4_u64 {

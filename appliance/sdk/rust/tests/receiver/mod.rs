@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ pub struct Manners {
     pub cut_every: u64,
     /// Forget what was received and not acknowledged when the connection is cut, as a box that dies would.
     pub forgetful: bool,
-    /// Acknowledge after so many messages, and when there is nothing more to read.
+    /// Acknowledge after so many messages, and when the credit is used up.
     pub acknowledge_every: u64,
 }
 
@@ -84,10 +84,9 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Listens at a socket in `folder`.
-    pub fn start(folder: &Path, name: &str, manners: Manners) -> Self {
-        std::fs::create_dir_all(folder).unwrap();
-        let path = folder.join(format!("{name}-{}.sock", std::process::id()));
+    /// Listens at a socket of its own. Its path is short wherever the repository lies: a socket's may have 107 bytes.
+    pub fn start(name: &str, manners: Manners) -> Self {
+        let path = std::env::temp_dir().join(format!("weir-{name}-{}.sock", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).unwrap();
         let shared = Arc::new(Shared { told: Mutex::default(), changed: Condvar::new(), manners });

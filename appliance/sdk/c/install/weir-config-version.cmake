@@ -1,0 +1,16 @@
+# The first number of a version is the interface's; below 1.0 the second is.
+set(PACKAGE_VERSION "@VERSION@")
+set(_weir_interface "^@INTERFACE@(\\.|$)")
+
+if(PACKAGE_FIND_VERSION VERSION_GREATER PACKAGE_VERSION)
+  set(PACKAGE_VERSION_COMPATIBLE FALSE)
+elseif(NOT PACKAGE_FIND_VERSION OR PACKAGE_FIND_VERSION MATCHES "${_weir_interface}")
+  set(PACKAGE_VERSION_COMPATIBLE TRUE)
+  if(PACKAGE_FIND_VERSION VERSION_EQUAL PACKAGE_VERSION)
+    set(PACKAGE_VERSION_EXACT TRUE)
+  endif()
+else()
+  set(PACKAGE_VERSION_COMPATIBLE FALSE)
+endif()
+
+unset(_weir_interface)
