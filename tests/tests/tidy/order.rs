@@ -5,7 +5,7 @@ use crate::manifest;
 use crate::tree::Tree;
 
 /// The number in line one of each room. The vocabulary and the classifier are both the first.
-const NUMBERS: [(&str, &str); 14] = [
+const NUMBERS: [(&str, &str); 16] = [
     ("ebpf/abi", "1"),
     ("ebpf/classifier", "1"),
     ("ebpf/loader", "2"),
@@ -19,6 +19,8 @@ const NUMBERS: [(&str, &str); 14] = [
     ("appliance/control", "9"),
     ("appliance/lab", "10"),
     ("appliance/console", "11"),
+    ("appliance/sdk/rust", "11b"),
+    ("appliance/sdk/c", "11c"),
     ("appliance/weir", "12"),
 ];
 

@@ -5,7 +5,7 @@ use crate::rust;
 use crate::tree::Tree;
 
 /// The rooms that may use `unsafe`; every other package is denied it by the workspace's lints.
-const ROOMS: [&str; 3] = ["dataplane/io/", "dataplane/ring/", "ebpf/classifier/"];
+const ROOMS: [&str; 4] = ["dataplane/io/", "dataplane/ring/", "ebpf/classifier/", "appliance/sdk/c/"];
 /// How far above its block a note may stand.
 const NOTE_WITHIN_LINES: usize = 14;
 /// A note shorter than this cannot name a fact.
