@@ -117,6 +117,20 @@ fn missing(purpose: Purpose) -> Vec<Need> {
         "second opinion on decoded headers in tests",
         Cure::Apt(&["tshark"]),
     );
+    let compilers = ["cc", "c++", "nm", "readelf"].iter().all(|tool| shell::find(tool).is_some());
+    need(
+        compilers,
+        "C and C++ compilers",
+        "compile programs against the C library, with both sanitizers",
+        Cure::Apt(&["build-essential"]),
+    );
+    need(
+        shell::find("pkg-config").is_some(),
+        "pkg-config",
+        "finds the C library as its users do",
+        Cure::Apt(&["pkg-config"]),
+    );
+    need(shell::find("cmake").is_some(), "cmake", "the same for users of CMake", Cure::Apt(&["cmake"]));
     needs
 }
 

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::memory::{Memory, RingError, Shared, SharedBytes, SharedU64};
+use crate::positions::Side;
 
 /// "WEIRBUF1", so that memory of something else is not taken for a ring.
 const MAGIC: u64 = u64::from_le_bytes(*b"WEIRBUF1");
@@ -201,21 +202,14 @@ impl ByteRing {
         let wanted = length + MESSAGE_HEADER;
         let header = u32::try_from(length).ok().filter(|_| wanted <= size).map(u32::to_le_bytes);
         let Some(header) = header else { return Err(ByteRingError::TooLong { length, size }) };
-        let at = self.write.load(Ordering::Relaxed); // only this side stores it
-        if free(at, view.read.load(Ordering::Acquire), size) < wanted {
-            let seen = self.read.load(Ordering::Acquire);
-            view.read.store(seen, Ordering::Release);
-            let free = free(at, seen, size);
-            if free < wanted {
-                self.refuse();
-                return Err(ByteRingError::Full { wanted, free });
-            }
-        }
+        let side = self.writer(view);
+        let at = side.room(wanted).map_err(|free| {
+            self.refuse();
+            ByteRingError::Full { wanted, free }
+        })?;
         self.bytes.write(at, &header);
         self.bytes.write(at.wrapping_add(MESSAGE_HEADER), message);
-        let next = at.wrapping_add(wanted); // a peer that scribbled over the word cannot make this a panic
-        self.write.store(next, Ordering::Release);
-        view.write.store(next, Ordering::Release);
+        side.publish(at.wrapping_add(wanted)); // wrapping: a peer that scribbles over the word makes this no panic
         Ok(())
     }
 
@@ -227,12 +221,8 @@ impl ByteRing {
     #[inline]
     pub fn read(&self, view: &Positions, into: &mut [u8]) -> Result<Option<usize>, ByteRingError> {
         let size = self.bytes.length();
-        let at = self.read.load(Ordering::Relaxed); // only this side stores it
-        let mut end = view.write.load(Ordering::Acquire);
-        if end <= at {
-            end = self.write.load(Ordering::Acquire);
-            view.write.store(end, Ordering::Release);
-        }
+        let side = self.reader(view);
+        let (at, end) = side.ready();
         if end == at {
             return Ok(None);
         }
@@ -247,10 +237,22 @@ impl ByteRing {
         let (length, room) = (length as usize, into.len());
         let Some(into) = into.get_mut(..length) else { return Err(ByteRingError::Small { length, room }) };
         self.bytes.read(at.wrapping_add(MESSAGE_HEADER), into);
-        let next = at.wrapping_add(MESSAGE_HEADER + length as u64);
-        self.read.store(next, Ordering::Release);
-        view.read.store(next, Ordering::Release);
+        side.publish(at.wrapping_add(MESSAGE_HEADER + length as u64));
         Ok(Some(length))
+    }
+
+    /// The writing end with this view.
+    #[inline]
+    fn writer<'a>(&'a self, view: &'a Positions) -> Side<&'a AtomicU64> {
+        let (own, peer) = (&*self.write, &*self.read);
+        Side { own, peer, shown: &view.write, seen: &view.read, size: self.bytes.length() }
+    }
+
+    /// The reading end with this view.
+    #[inline]
+    fn reader<'a>(&'a self, view: &'a Positions) -> Side<&'a AtomicU64> {
+        let (own, peer) = (&*self.read, &*self.write);
+        Side { own, peer, shown: &view.read, seen: &view.write, size: self.bytes.length() }
     }
 
     /// Counts what found no room. One writer, so load and store need not be one step.
@@ -258,10 +260,4 @@ impl ByteRing {
     fn refuse(&self) {
         self.refused.store(self.refused.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
-}
-
-/// Bytes free at the writer's position `at` when the reader is at `read`. An impossible position reads as a full ring.
-#[inline]
-fn free(at: u64, read: u64, size: u64) -> u64 {
-    at.checked_sub(read).map_or(0, |used| size.saturating_sub(used))
 }

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`memory`] | who owns the bytes, and the only `unsafe` of the room: checked atomics inside them |
 //! | [`order`] | the index arithmetic and the order of loads and stores, shared by all rings |
+//! | [`positions`] | the same for positions that never wrap |
 //! | [`descriptor`] | the kernel's frame descriptor and where a ring's words lie |
 //! | [`receive`] | a class's RX ring: the taker's read-only view and the owner's view |
 //! | [`lend`] | the fill and completion rings: frames lent to the kernel and returned by it |
@@ -23,6 +24,7 @@ pub mod lend;
 pub mod memory;
 pub mod order;
 pub mod page;
+pub mod positions;
 pub mod receive;
 pub mod record;
 pub mod transmit;

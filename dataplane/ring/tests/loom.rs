@@ -11,6 +11,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use loom::thread;
 use weir_dataplane_ring::order::{Consumer, Producer, Word, judge};
+use weir_dataplane_ring::positions::{Count, Side};
 
 /// A ring index in the checker's world.
 #[derive(Clone)]
@@ -193,4 +194,74 @@ fn the_claim_is_loaded_before_the_producer_index() {
 #[should_panic(expected = "an honest taker was accused")]
 fn the_other_order_accuses_an_honest_taker() {
     loom::model(|| judgement(false));
+}
+
+/// A position in the checker's world.
+#[derive(Clone)]
+struct Position(Arc<AtomicU64>);
+
+impl Position {
+    fn new() -> Self {
+        Self(Arc::new(AtomicU64::new(0)))
+    }
+}
+
+impl Count for Position {
+    fn load(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn store(&self, value: u64) {
+        self.0.store(value, Ordering::Release);
+    }
+}
+
+/// A ring of `SIZE` bytes, each a message, whose two ends have a view each or share one.
+fn bytes<const SIZE: u64>(count: u64, one_view: bool) {
+    let (write, read, slots) = (Position::new(), Position::new(), Slots::new(SIZE as usize));
+    let (writer_sees, writer_shows) = (Position::new(), Position::new());
+    let (reader_sees, reader_shows) =
+        if one_view { (writer_shows.clone(), writer_sees.clone()) } else { (Position::new(), Position::new()) };
+    let writer = Side { own: write.clone(), peer: read.clone(), shown: writer_shows, seen: writer_sees, size: SIZE };
+    let reader = Side { own: read, peer: write, shown: reader_shows, seen: reader_sees, size: SIZE };
+    let written = slots.clone();
+    let thread = thread::spawn(move || {
+        let mut next = 0;
+        while next < count {
+            let Ok(at) = writer.room(1) else {
+                thread::yield_now();
+                continue;
+            };
+            written.write(at as u32, next + 1);
+            writer.publish(at + 1);
+            next += 1;
+        }
+    });
+    let mut next = 0;
+    while next < count {
+        let (at, end) = reader.ready();
+        assert!(end - at <= SIZE);
+        if end == at {
+            thread::yield_now();
+            continue;
+        }
+        next += 1;
+        assert_eq!(slots.read(at as u32), next);
+        reader.publish(at + 1);
+    }
+    thread.join().expect("the writer ends");
+}
+
+#[test]
+fn bytes_arrive_once_whole_and_in_order_with_a_view_for_each_end() {
+    loom::model(|| bytes::<2>(3, false));
+}
+
+#[test]
+fn bytes_arrive_once_whole_and_in_order_with_one_view_for_both_ends() {
+    // Every load and store is of words that both write, so all their orders are too many: those with up to three places at
+    // which a thread is interrupted, which is where such mistakes show.
+    let mut checker = loom::model::Builder::new();
+    checker.preemption_bound = Some(3);
+    checker.check(|| bytes::<1>(2, true));
 }

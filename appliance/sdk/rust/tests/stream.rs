@@ -3,6 +3,8 @@
 
 mod receiver;
 
+use std::net::{Shutdown, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -189,6 +191,40 @@ fn expect_once(receiver: &Receiver, source: u32, count: u64) {
     let numbers: Vec<u64> =
         known.messages.iter().map(|message| u64::from_le_bytes(message.bytes[..8].try_into().unwrap())).collect();
     assert_eq!(numbers, (0..count).collect::<Vec<_>>());
+}
+
+/// Carries bytes both ways between TCP connections and the receiver's socket; gives the place to connect to.
+fn over_tcp(receiver: &Receiver) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = format!("tcp:{}", listener.local_addr().unwrap());
+    let socket = receiver.endpoint().strip_prefix("unix:").unwrap().to_owned();
+    // Ends with the test's process; each connection ends when either side does.
+    std::thread::spawn(move || {
+        for outside in listener.incoming() {
+            let (outside, inside) = (outside.unwrap(), UnixStream::connect(&socket).unwrap());
+            let (mut from, mut to) = (outside.try_clone().unwrap(), inside.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Both);
+            });
+            let (mut from, mut to) = (inside, outside);
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    place
+}
+
+#[test]
+fn a_stream_over_tcp_is_the_same() {
+    let receiver = Receiver::start("tcp", Manners { cut_every: 300, ..Manners::default() });
+    let client = StreamClient::connect(over_tcp(&receiver).parse().unwrap(), options(19)).unwrap();
+    send(&client, 0..2000);
+    client.flush(DEADLINE).unwrap();
+    expect(&receiver, 19, 2000);
+    assert!(client.statistics().connections > 1);
 }
 
 #[test]
