@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use weir_appliance_control::message::{NewRule, Request, Status, StreamsStatus};
-use weir_appliance_sdk_rust::{Endpoint, SdkError, StreamClient, StreamOptions};
+use weir_appliance_sdk_rust::{IngestAddress, StreamClient, StreamOptions};
 use weir_dataplane_io::wait::PidFd;
 use weir_dataplane_log::{LogReader, verify};
 use weir_ebpf_abi::message::{PORT_STANDARD, StandardHeader};
@@ -40,10 +40,10 @@ fn config(folder: &Path) -> String {
 }
 
 fn client(folder: &Path, source: u32) -> StreamClient {
-    StreamClient::connect(address(folder), StreamOptions { source, ..StreamOptions::default() }).expect("a box")
+    StreamClient::new(address(folder), StreamOptions::new(source))
 }
 
-fn address(folder: &Path) -> Endpoint {
+fn address(folder: &Path) -> IngestAddress {
     format!("unix:{}/ingest.sock", folder.display()).parse().expect("an address")
 }
 
@@ -68,7 +68,7 @@ fn a_message_over_a_stream_goes_where_its_datagram_would() {
     wired!("a_message_over_a_stream_goes_where_its_datagram_would");
     let folder = folder("steered");
     let mut rig = Rig::new(&config(&folder));
-    let client = client(&folder, 7);
+    let mut client = client(&folder, 7);
     for n in 0..4_000_u32 {
         let length = 28 + (n as usize * 37) % 4_000;
         client.send(PORT_STANDARD, &message(n % 5, 7, n, length), DEADLINE).expect("it is accepted");
@@ -199,28 +199,26 @@ impl Sending {
         let (dead, shared, address) = (Arc::clone(&die), Arc::clone(shared), address(folder));
         let thread = std::thread::spawn(move || {
             let Shared { stop, acknowledged, orphans } = &*shared;
-            let options =
-                |first| StreamOptions { source: 5, first: Some(first), window: 96 << 10, ..StreamOptions::default() };
-            let begin = |first| StreamClient::start(address.clone(), options(first)).expect("a client");
-            let (mut first, mut client) = (first, begin(first));
+            let mut options = StreamOptions { first, window: 256, ..StreamOptions::new(5) };
+            let mut client = StreamClient::new(address.clone(), options);
             while !stop.load(Ordering::Relaxed) && !dead.load(Ordering::Relaxed) {
                 let sequence = client.sequence() as u32;
                 match client.send(PORT_STANDARD, &message(2, 5, sequence, 300), Duration::from_millis(50)) {
-                    Ok(_) | Err(SdkError::Full { .. }) => {}
+                    Ok(_) | Err(weir_appliance_sdk_rust::StreamFailure::Full { .. }) => {}
                     // The box has more than was acknowledged to the predecessor: the next number is what it expects.
-                    Err(SdkError::Ahead { expected, .. }) => {
-                        orphans.lock().expect("no panic").push(first..expected);
-                        first = expected;
-                        client = begin(first);
+                    Err(weir_appliance_sdk_rust::StreamFailure::Ahead { expected, .. }) => {
+                        orphans.lock().expect("no panic").push(options.first..expected);
+                        options.first = expected;
+                        client = StreamClient::new(address.clone(), options);
                     }
                     Err(failure) => panic!("{failure}"),
                 }
-                acknowledged.store(client.sequence() - client.waiting(), Ordering::Relaxed);
+                acknowledged.store(client.sequence() - client.waiting() as u64, Ordering::Relaxed);
             }
             if !dead.load(Ordering::Relaxed) {
                 client.flush(BACK).expect("the rest is acknowledged");
             }
-            client.sequence() - client.waiting()
+            client.sequence() - client.waiting() as u64
         });
         Self { die, thread }
     }

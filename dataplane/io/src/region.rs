@@ -25,13 +25,15 @@ pub struct Region {
 }
 
 impl Region {
-    /// Creates `length` zero bytes called `name`, every page present, on `node` if one is given.
+    /// Creates `length` zero bytes called `name`, every page present, on `node` if one is given. What is smaller than a
+    /// hugepage takes one only where they are required.
     ///
     /// # Errors
     /// Too few hugepages where they are required, a node that is not there, or no memory.
     pub fn create(name: &str, length: usize, hugepages: HugePages, node: Option<u32>) -> Result<Self> {
         let why = match hugepages {
             HugePages::Never => "hugepages are switched off".to_owned(),
+            HugePages::Prefer if length < HUGE => format!("{length} bytes are less than one hugepage"),
             HugePages::Prefer | HugePages::Require => match Self::map(name, length, node, true) {
                 Ok((file, mapping)) => return Self::seal(file, mapping, Backing::HugePages2M),
                 Err(error) if hugepages == HugePages::Require => return Err(error),
@@ -127,7 +129,9 @@ mod tests {
         let region = Region::create("weir-test", 100_000, HugePages::Never, Some(0)).unwrap();
         assert_eq!(page_size(region.mapping()).unwrap(), 4096);
         assert!(region.backing().to_string().contains("switched off"));
-        assert_eq!(numa::node_of(region.mapping(), 99_999).unwrap(), 0);
+        assert_eq!(numa::node_of_page(region.mapping().base().addr().get() + 99_999).unwrap(), Some(0));
+        let small = Region::create("weir-test", HUGE - 1, HugePages::Prefer, None).unwrap();
+        assert!(small.backing().to_string().contains("less than one hugepage"));
         let again = Region::open(region.file().try_clone_to_owned().unwrap()).unwrap();
         assert!(region.mapping().store(4096, b"shared"));
         assert_eq!(again.mapping().slice(4096, 6), Some(&b"shared"[..]));

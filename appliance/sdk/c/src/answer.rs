@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use weir_appliance_sdk_rust::SdkError;
+use weir_appliance_sdk_rust::{SdkError, StreamFailure};
 use weir_dataplane_ring::ByteRingError;
 
 // Linux's numbers on x86-64 and aarch64 (asm-generic/errno-base.h, errno.h).
@@ -69,18 +69,24 @@ pub(crate) fn invalid(what: impl Into<String>, cure: &'static str) -> SdkError {
 
 fn number(error: &SdkError) -> i32 {
     match error {
-        SdkError::Full { .. } | SdkError::Limited { .. } | SdkError::Buffer(ByteRingError::Full { .. }) => EAGAIN,
-        SdkError::NotConnected { .. } | SdkError::Refused { .. } | SdkError::Ahead { .. } => ENOTCONN,
-        SdkError::Timeout { .. } => ETIMEDOUT,
+        SdkError::Stream(StreamFailure::Full { .. })
+        | SdkError::Limited { .. }
+        | SdkError::Buffer(ByteRingError::Full { .. }) => EAGAIN,
+        SdkError::Stream(StreamFailure::Unacknowledged { .. }) => ETIMEDOUT,
+        SdkError::Stream(
+            StreamFailure::Address { .. } | StreamFailure::Length { .. } | StreamFailure::NeverFits { .. },
+        ) => EINVAL,
+        SdkError::Stream(
+            StreamFailure::Unreachable { .. }
+            | StreamFailure::Foreign { .. }
+            | StreamFailure::Refused { .. }
+            | StreamFailure::Ahead { .. }
+            | StreamFailure::Thread { .. },
+        ) => ENOTCONN,
         SdkError::Buffer(ByteRingError::TooLong { .. } | ByteRingError::Small { .. }) => EMSGSIZE,
         SdkError::Buffer(ByteRingError::Corrupt { .. }) => EBADMSG,
         SdkError::Memory(error) => error.cause.raw_os_error().unwrap_or(EINVAL),
-        SdkError::NeverFits { .. }
-        | SdkError::Length { .. }
-        | SdkError::EventTooLong { .. }
-        | SdkError::Count { .. }
-        | SdkError::Invalid { .. }
-        | SdkError::Ring(_) => EINVAL,
+        SdkError::EventTooLong { .. } | SdkError::Count { .. } | SdkError::Invalid { .. } | SdkError::Ring(_) => EINVAL,
     }
 }
 

@@ -104,7 +104,7 @@ pub unsafe extern "C" fn weir_connect(place: *const c_char) -> i32 {
         let mut options = IngestOptions::from_environment()?;
         if !place.is_null() {
             // SAFETY: not NULL, and a string by the caller's part.
-            options.endpoint = unsafe { CStr::from_ptr(place) }.to_string_lossy().parse()?;
+            options.address = unsafe { CStr::from_ptr(place) }.to_string_lossy().parse()?;
         }
         INGEST.connect(options).map(|()| 0)
     })
@@ -146,8 +146,8 @@ pub unsafe extern "C" fn weir_statistics(statistics: *mut StatisticsT) -> i32 {
             resent: now.resent,
             acknowledged: now.acknowledged,
             refused: now.refused,
-            credit_waits: now.credit_waits,
-            connections: now.connections,
+            credit_waits: now.waits,
+            connections: now.connected,
             window_used: now.window_used as u64,
             window_size: now.window_size as u64,
         };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use weir_dataplane_io::numa;
 use weir_dataplane_io::region::Region;
 use weir_dataplane_io::umem::{Backing, HugePages};
-use weir_dataplane_ring::bytes::{BYTES, SMALLEST};
+use weir_dataplane_ring::bytes::SMALLEST;
 use weir_dataplane_ring::{ByteRing, Memory, byte_ring_length};
 
 use crate::error::SdkError;
@@ -84,8 +84,12 @@ impl SharedBuffer {
     /// # Errors
     /// When there is no such byte, or the kernel does not say.
     pub fn node_of(&self, offset: u64) -> Result<u32, SdkError> {
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX).saturating_add(BYTES);
-        Ok(numa::node_of(self.region.mapping(), offset)?)
+        let nowhere = |what| SdkError::Invalid { what, cure: "ask for a byte of the buffer, on a kernel with NUMA" };
+        if offset >= self.ring.size() {
+            return Err(nowhere(format!("byte {offset} is not inside a buffer of {} bytes", self.ring.size())));
+        }
+        let address = self.base().addr().get() + offset as usize; // inside what is mapped
+        numa::node_of_page(address)?.ok_or_else(|| nowhere(format!("no page is at byte {offset} of the buffer")))
     }
 
     /// The descriptor to pass on to another process.

@@ -9,45 +9,57 @@
 //! connection breaks, the writer connects anew and sends on from where the box says. What the window cannot take is
 //! refused, or waited for if the caller says so; nothing grows.
 
+use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use weir_ebpf_abi::message::STANDARD_HEADER;
-use weir_ebpf_abi::stream::STREAM_MESSAGE_MAX;
+use weir_ebpf_abi::stream::{STREAM_MESSAGE_MAX, StreamError};
 
-use crate::endpoint::{Endpoint, Socket};
-use crate::error::SdkError;
+use crate::address::{IngestAddress, Socket};
+use crate::error::StreamFailure;
 use crate::link;
 use crate::window::{Window, footprint};
 
-/// How a client behaves.
-#[derive(Clone, Debug)]
+/// What a client sends as, how much it keeps and how long it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamOptions {
-    /// Who sends. The box counts each source's messages, and takes one connection of a source at a time.
+    /// Number of the source: one client at a time for each.
     pub source: u32,
-    /// Sequence of its first message, for a program that kept count. `None`: what the box expects first.
-    pub first: Option<u64>,
-    /// Bytes of messages not acknowledged yet; at least what the longest message takes.
+    /// Sequence of its first message: where a program that kept count goes on.
+    pub first: u64,
+    /// Whether the box's count is taken over instead, if it is told before a message is accepted.
+    pub adopt: bool,
+    /// Messages that are kept until they are acknowledged.
     pub window: usize,
+    /// Bytes that are kept, at least one message.
+    pub window_bytes: usize,
     /// Longest wait for a connection and for the box's welcome.
-    pub connect_timeout: Duration,
+    pub connect_within: Duration,
     /// A connection on which messages wait for acknowledgement and nothing was heard for so long is given up.
     pub silence: Duration,
-    /// Shortest and longest pause between two attempts to connect anew.
-    pub pause: Range<Duration>,
+    /// First pause before a broken connection is made again; each further one is twice as long.
+    pub first_pause: Duration,
+    /// The longest.
+    pub longest_pause: Duration,
 }
 
-impl Default for StreamOptions {
-    fn default() -> Self {
+impl StreamOptions {
+    /// A source that begins at 0 and keeps 8192 messages or 32 MiB.
+    #[must_use]
+    pub fn new(source: u32) -> Self {
         Self {
-            source: 0,
-            first: None,
-            window: 32 << 20,
-            connect_timeout: Duration::from_secs(3),
+            source,
+            first: 0,
+            adopt: false,
+            window: 8192,
+            window_bytes: 32 << 20,
+            connect_within: Duration::from_secs(3),
             silence: Duration::from_secs(30),
-            pause: Duration::from_millis(20)..Duration::from_secs(2),
+            first_pause: Duration::from_millis(10),
+            longest_pause: Duration::from_secs(1),
         }
     }
 }
@@ -66,9 +78,9 @@ pub struct StreamStatistics {
     /// Calls that the window had no room for.
     pub refused: u64,
     /// Times that messages stood ready and the box gave no credit for them.
-    pub credit_waits: u64,
+    pub waits: u64,
     /// Connections made.
-    pub connections: u64,
+    pub connected: u64,
     /// Bytes of the window in use.
     pub window_used: usize,
     /// Bytes of the window.
@@ -89,10 +101,14 @@ pub(crate) enum Link {
 /// Why a stream ended for good.
 #[derive(Clone, Debug)]
 pub(crate) enum Ending {
-    /// What the box said.
-    Said(String),
+    /// The box refused it.
+    Refused(StreamError),
+    /// What answers is no box: what it did.
+    Foreign(String),
     /// It expects this message, which the window does not have.
     Ahead(u64),
+    /// There was no thread for it.
+    Thread(String),
 }
 
 #[derive(Debug)]
@@ -109,7 +125,7 @@ pub(crate) struct State {
 /// What a client's threads share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) endpoint: Endpoint,
+    pub(crate) address: IngestAddress,
     pub(crate) options: StreamOptions,
     pub(crate) state: Mutex<State>,
     /// There may be something to send.
@@ -133,40 +149,31 @@ pub struct StreamClient {
 }
 
 impl StreamClient {
-    /// Connects to the box at `endpoint`, and waits for its welcome.
-    ///
-    /// # Errors
-    /// [`SdkError::NotConnected`] when nobody answers in time; [`SdkError::Refused`] and [`SdkError::Ahead`] when the box
-    /// does not want this stream; [`SdkError::Invalid`] for a window that the longest message does not fit.
-    pub fn connect(endpoint: Endpoint, options: StreamOptions) -> Result<Self, SdkError> {
-        let mut client = Self::idle(endpoint, options)?;
-        // The first connection is made here, so that a caller learns at once whether there is a box.
-        let socket = link::open(&client.shared);
-        let socket = socket.ok_or_else(|| client.unavailable(&client.shared.lock()))?;
-        client.run(Some(socket))?;
-        Ok(client)
+    /// A stream to `address`. It connects at once, in a thread of its own, and again whenever the connection breaks;
+    /// messages are accepted meanwhile.
+    #[must_use]
+    pub fn new(address: IngestAddress, options: StreamOptions) -> Self {
+        let mut client = Self::idle(address, options);
+        client.run(None);
+        client
     }
 
-    /// A stream to the box at `endpoint`, connected as soon as there is one: messages are accepted meanwhile, from
-    /// sequence [`StreamOptions::first`] or 0 on.
+    /// A stream to `address` that is connected: one attempt is made and waited for.
     ///
     /// # Errors
-    /// [`SdkError::Invalid`] for a window that the longest message does not fit.
-    pub fn start(endpoint: Endpoint, options: StreamOptions) -> Result<Self, SdkError> {
-        let mut client = Self::idle(endpoint, options)?;
-        client.run(None)?;
+    /// [`StreamFailure::Unreachable`], [`StreamFailure::Refused`], [`StreamFailure::Foreign`], [`StreamFailure::Ahead`].
+    pub fn connected(address: IngestAddress, options: StreamOptions) -> Result<Self, StreamFailure> {
+        let mut client = Self::idle(address, options);
+        let socket = link::open(&client.shared);
+        let socket = socket.ok_or_else(|| client.unavailable(&client.shared.lock()))?;
+        client.run(Some(socket));
         Ok(client)
     }
 
     /// One without a connection and without threads.
-    fn idle(endpoint: Endpoint, options: StreamOptions) -> Result<Self, SdkError> {
-        let least = footprint(STREAM_MESSAGE_MAX);
-        if options.window < least {
-            let what = format!("a window of {} bytes is below the {least} that a message may take", options.window);
-            return Err(SdkError::Invalid { what, cure: "give it 1 MiB or more" });
-        }
+    fn idle(address: IngestAddress, options: StreamOptions) -> Self {
         let state = State {
-            window: Window::new(options.source, options.window, options.first),
+            window: Window::new(options.source, options.first, options.adopt),
             credit: 0,
             link: Link::Down("it was not tried yet".to_owned()),
             stop: false,
@@ -174,48 +181,64 @@ impl StreamClient {
             statistics: StreamStatistics::default(),
         };
         let (state, work, progress) = (Mutex::new(state), Condvar::new(), Condvar::new());
-        let shared = Arc::new(Shared { endpoint, options, state, work, progress });
-        Ok(Self { shared, writer: None })
+        Self { shared: Arc::new(Shared { address, options, state, work, progress }), writer: None }
     }
 
-    fn run(&mut self, socket: Option<Socket>) -> Result<(), SdkError> {
+    fn run(&mut self, socket: Option<Socket>) {
         let shared = Arc::clone(&self.shared);
         let writer = std::thread::Builder::new().name("weir-stream".to_owned());
-        let writer = writer.spawn(move || link::run(&shared, socket)).map_err(|cause| SdkError::Invalid {
-            what: format!("no thread for a stream: {cause}"),
-            cure: "raise the limit of threads (ulimit -u)",
-        })?;
-        self.writer = Some(writer);
-        Ok(())
+        match writer.spawn(move || link::run(&shared, socket)) {
+            Ok(writer) => self.writer = Some(writer),
+            Err(cause) => self.shared.lock().link = Link::Ended(Ending::Thread(cause.to_string())),
+        }
     }
 
-    /// Takes a message of `form` (the UDP port of that form: 48100, 48101 or 48102) into the window; gives its sequence.
-    /// Does not wait.
+    /// Waits up to `timeout` for a connection.
     ///
     /// # Errors
-    /// [`SdkError::Full`], [`SdkError::Length`], [`SdkError::Refused`], [`SdkError::Ahead`].
-    pub fn try_send(&self, form: u16, message: &[u8]) -> Result<u64, SdkError> {
-        self.try_send_with(form, &[message.len()], |_, _, place| place.copy_from_slice(message)).map(|all| all.start)
+    /// [`StreamFailure::Unreachable`] when there is none in time, and as [`StreamClient::try_send`].
+    pub fn connect(&self, timeout: Duration) -> Result<(), StreamFailure> {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.shared.lock();
+        loop {
+            let left = deadline.checked_duration_since(Instant::now());
+            match (&state.link, left) {
+                (Link::Up(_), _) => return Ok(()),
+                (Link::Ended(_), _) | (_, None) => return Err(self.unavailable(&state)),
+                (Link::Down(_), Some(left)) => state = self.wait(state, left),
+            }
+        }
+    }
+
+    /// Accepts a message of `form` (a UDP port of docs/wire.md) without waiting; gives its sequence, or `None` when the
+    /// window is full.
+    ///
+    /// # Errors
+    /// [`StreamFailure::Length`], [`StreamFailure::Refused`], [`StreamFailure::Ahead`], [`StreamFailure::Foreign`].
+    pub fn try_send(&self, form: u16, message: &[u8]) -> Result<Option<u64>, StreamFailure> {
+        match self.try_send_with(form, &[message.len()], |_, _, place| place.copy_from_slice(message)) {
+            Ok(all) => Ok(Some(all.start)),
+            Err(StreamFailure::Full { .. }) => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// As [`StreamClient::try_send`], but waits up to `timeout` for room.
     ///
     /// # Errors
-    /// [`SdkError::Full`] when there was none in time, [`SdkError::Length`], [`SdkError::Refused`], [`SdkError::Ahead`].
-    pub fn send(&self, form: u16, message: &[u8], timeout: Duration) -> Result<u64, SdkError> {
+    /// As [`StreamClient::try_send`], and [`StreamFailure::Full`].
+    pub fn send(&self, form: u16, message: &[u8], timeout: Duration) -> Result<u64, StreamFailure> {
         let deadline = Instant::now() + timeout;
         let wanted = checked(&[message.len()])?;
         let mut state = self.shared.lock();
         loop {
-            if let Link::Ended(_) = state.link {
-                return Err(self.unavailable(&state));
-            }
-            if state.window.free() >= wanted {
+            self.check(&state)?;
+            if self.fits(&state, 1, wanted) {
                 return Ok(self.push(&mut state, form, message.len(), |_, place| place.copy_from_slice(message)));
             }
             let Some(left) = deadline.checked_duration_since(Instant::now()) else {
                 state.statistics.refused += 1;
-                return Err(full(&state.window, wanted));
+                return Err(StreamFailure::Full { waiting: waiting(&state) });
             };
             state = self.wait(state, left);
         }
@@ -225,21 +248,24 @@ impl StreamClient {
     /// sequence and its bytes, which are zero. Gives their sequences. Does not wait.
     ///
     /// # Errors
-    /// [`SdkError::Full`], [`SdkError::NeverFits`], [`SdkError::Length`], [`SdkError::Refused`].
+    /// [`StreamFailure::Full`], [`StreamFailure::NeverFits`], and as [`StreamClient::try_send`].
     pub fn try_send_with(
         &self,
         form: u16,
         lengths: &[usize],
         mut fill: impl FnMut(usize, u64, &mut [u8]),
-    ) -> Result<Range<u64>, SdkError> {
+    ) -> Result<Range<u64>, StreamFailure> {
         let wanted = checked(lengths)?;
-        let mut state = self.shared.lock();
-        if let Link::Ended(_) = state.link {
-            return Err(self.unavailable(&state));
+        if lengths.len() > 1
+            && (wanted > self.shared.options.window_bytes || lengths.len() > self.shared.options.window)
+        {
+            return Err(StreamFailure::NeverFits { bytes: wanted });
         }
-        if wanted > state.window.free() {
+        let mut state = self.shared.lock();
+        self.check(&state)?;
+        if !self.fits(&state, lengths.len(), wanted) {
             state.statistics.refused += 1;
-            return Err(full(&state.window, wanted));
+            return Err(StreamFailure::Full { waiting: waiting(&state) });
         }
         let first = state.window.accepted();
         for (which, length) in lengths.iter().enumerate() {
@@ -258,49 +284,63 @@ impl StreamClient {
         sequence
     }
 
-    /// Waits until everything accepted so far is acknowledged.
+    /// Waits up to `timeout` until everything accepted so far is acknowledged.
     ///
     /// # Errors
-    /// [`SdkError::Timeout`] when that takes longer than `timeout`; [`SdkError::Refused`].
-    pub fn flush(&self, timeout: Duration) -> Result<(), SdkError> {
+    /// As [`StreamClient::try_send`], and [`StreamFailure::Unacknowledged`].
+    pub fn flush(&self, timeout: Duration) -> Result<(), StreamFailure> {
         let deadline = Instant::now() + timeout;
         let mut state = self.shared.lock();
         let goal = state.window.accepted();
         loop {
-            let left = goal.saturating_sub(state.window.acknowledged());
-            if left == 0 {
+            if state.window.acknowledged() >= goal {
                 return Ok(());
             }
-            if let Link::Ended(_) = state.link {
-                return Err(self.unavailable(&state));
-            }
-            let Some(rest) = deadline.checked_duration_since(Instant::now()) else {
-                return Err(SdkError::Timeout { waited: timeout, left });
+            self.check(&state)?;
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                return Err(StreamFailure::Unacknowledged { waiting: waiting(&state) });
             };
-            state = self.wait(state, rest);
+            state = self.wait(state, left);
         }
     }
 
-    /// What was done so far.
+    /// What it has done.
     #[must_use]
     pub fn statistics(&self) -> StreamStatistics {
         let state = self.shared.lock();
-        StreamStatistics { window_used: state.window.used(), window_size: state.window.size(), ..state.statistics }
+        let (window_used, window_size) = (state.window.used(), self.shared.options.window_bytes);
+        StreamStatistics { window_used, window_size, ..state.statistics }
     }
 
-    /// Per cent of the window in use, rounded up: 0 when everything is acknowledged, 100 when nothing more fits.
+    /// How full the window is, in per cent, rounded up: of messages or of bytes, whichever is fuller. 0 when everything is
+    /// acknowledged.
+    #[must_use]
+    pub fn pressure(&self) -> u32 {
+        let state = self.shared.lock();
+        let percent = |part: usize, whole: usize| part.saturating_mul(100).div_ceil(whole.max(1)).min(100) as u32;
+        let options = &self.shared.options;
+        percent(waiting(&state), options.window).max(percent(state.window.used(), options.window_bytes))
+    }
+
+    /// Whether `count` messages of `bytes` altogether would be accepted now.
+    #[must_use]
+    pub fn has_room(&self, count: usize, bytes: usize) -> bool {
+        self.fits(&self.shared.lock(), count, bytes.saturating_add(count * footprint(0)))
+    }
+
+    /// Whether the box has said welcome and the connection stands.
     ///
     /// # Errors
-    /// [`SdkError::NotConnected`] while there is no connection, [`SdkError::Refused`] when there will be none.
-    pub fn fullness(&self) -> Result<u8, SdkError> {
+    /// Why there is no connection, now or ever.
+    pub fn standing(&self) -> Result<(), StreamFailure> {
         let state = self.shared.lock();
-        match state.link {
-            Link::Up(_) => {
-                let per_cent = (state.window.used() * 100).div_ceil(state.window.size()).min(100);
-                Ok(per_cent as u8) // at most 100
-            }
-            Link::Down(_) | Link::Ended(_) => Err(self.unavailable(&state)),
-        }
+        if matches!(state.link, Link::Up(_)) { Ok(()) } else { Err(self.unavailable(&state)) }
+    }
+
+    /// Whether the box has said welcome and the connection stands.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.standing().is_ok()
     }
 
     /// Whether the stream has ended for good: a new client is needed.
@@ -317,15 +357,14 @@ impl StreamClient {
 
     /// Messages that are not acknowledged.
     #[must_use]
-    pub fn waiting(&self) -> u64 {
-        let state = self.shared.lock();
-        state.window.accepted() - state.window.acknowledged()
+    pub fn waiting(&self) -> usize {
+        waiting(&self.shared.lock())
     }
 
     /// Where the box is.
     #[must_use]
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.shared.endpoint
+    pub fn address(&self) -> &IngestAddress {
+        &self.shared.address
     }
 
     /// Who sends.
@@ -338,19 +377,28 @@ impl StreamClient {
         self.shared.progress.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn unavailable(&self, state: &State) -> SdkError {
-        let endpoint = self.shared.endpoint.to_string();
+    /// Whether messages of so many bytes, headers included, fit. An empty window takes any one message.
+    fn fits(&self, state: &State, count: usize, bytes: usize) -> bool {
+        let (options, used) = (&self.shared.options, state.window.used());
+        waiting(state) + count <= options.window && (used == 0 || used.saturating_add(bytes) <= options.window_bytes)
+    }
+
+    /// Whether the stream has not ended.
+    fn check(&self, state: &State) -> Result<(), StreamFailure> {
+        if matches!(state.link, Link::Ended(_)) { Err(self.unavailable(state)) } else { Ok(()) }
+    }
+
+    fn unavailable(&self, state: &State) -> StreamFailure {
+        let address = self.shared.address.to_string();
         match &state.link {
-            Link::Up(_) => SdkError::NotConnected { endpoint, cause: "it is being made".to_owned() },
-            Link::Down(cause) => SdkError::NotConnected { endpoint, cause: cause.clone() },
-            Link::Ended(Ending::Said(cause)) => SdkError::Refused { endpoint, cause: cause.clone() },
-            Link::Ended(Ending::Ahead(expected)) => SdkError::Ahead {
-                endpoint,
-                source_id: self.source(),
-                expected: *expected,
-                from: state.window.acknowledged(),
-                to: state.window.accepted(),
-            },
+            Link::Up(_) => StreamFailure::Unreachable { address, cause: io::ErrorKind::WouldBlock.into() },
+            Link::Down(cause) => StreamFailure::Unreachable { address, cause: io::Error::other(cause.clone()) },
+            Link::Ended(Ending::Refused(reason)) => StreamFailure::Refused { address, reason: *reason },
+            Link::Ended(Ending::Foreign(cause)) => StreamFailure::Foreign { address, cause: cause.clone() },
+            Link::Ended(Ending::Ahead(expected)) => {
+                StreamFailure::Ahead { source_id: self.source(), expected: *expected }
+            }
+            Link::Ended(Ending::Thread(cause)) => StreamFailure::Thread { cause: cause.clone() },
         }
     }
 }
@@ -372,16 +420,15 @@ impl Drop for StreamClient {
     }
 }
 
-/// Bytes that messages of these lengths take in a window.
-fn checked(lengths: &[usize]) -> Result<usize, SdkError> {
-    let (least, most) = (STANDARD_HEADER, STREAM_MESSAGE_MAX);
-    match lengths.iter().find(|length| !(least..=most).contains(*length)) {
-        Some(length) => Err(SdkError::Length { length: *length, least, most }),
-        None => Ok(lengths.iter().map(|length| footprint(*length)).sum()),
-    }
+/// Messages that are not acknowledged.
+fn waiting(state: &State) -> usize {
+    (state.window.accepted() - state.window.acknowledged()) as usize // as many as are in memory
 }
 
-fn full(window: &Window, wanted: usize) -> SdkError {
-    let (free, size) = (window.free(), window.size());
-    if wanted > size { SdkError::NeverFits { wanted, size } } else { SdkError::Full { wanted, free, size } }
+/// Bytes that messages of these lengths take in a window.
+fn checked(lengths: &[usize]) -> Result<usize, StreamFailure> {
+    match lengths.iter().find(|length| !(STANDARD_HEADER..=STREAM_MESSAGE_MAX).contains(*length)) {
+        Some(length) => Err(StreamFailure::Length { length: *length }),
+        None => Ok(lengths.iter().map(|length| footprint(*length)).sum()),
+    }
 }

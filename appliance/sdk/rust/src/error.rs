@@ -1,26 +1,95 @@
 //! What a client is told when something cannot be done.
 
-use std::time::Duration;
+use std::io;
 
 use weir_dataplane_io::IoError;
 use weir_dataplane_ring::{ByteRingError, RingError};
+use weir_ebpf_abi::stream::StreamError;
 
-/// A refused call. Nothing of what was asked for has happened.
+/// Why a stream does not go on, or did not take a message. What was accepted is kept, and sent when there is a box again.
 #[derive(Debug, thiserror::Error)]
-pub enum SdkError {
-    /// The window is full: back-pressure.
+pub enum StreamFailure {
+    /// The address is none.
+    #[error("`{address}` is no address of a box; write unix:/run/weir/ingest.sock or HOST:48103")]
+    Address {
+        /// What was given.
+        address: String,
+    },
+    /// Nobody takes streams there, now.
+    #[error("{address}: no box takes streams there: {cause}; start weir with `tcp: listen:` in its configuration")]
+    Unreachable {
+        /// The address.
+        address: String,
+        /// What the kernel said, or the box.
+        cause: io::Error,
+    },
+    /// What answers there is no box.
+    #[error("{address}: what answers there does not speak the stream form ({cause}); check the port and both versions")]
+    Foreign {
+        /// The address.
+        address: String,
+        /// What it did.
+        cause: String,
+    },
+    /// The box has ended the stream.
+    #[error("{address}: the box ended the stream: {}", .reason.sentence())]
+    Refused {
+        /// The address.
+        address: String,
+        /// Why.
+        reason: StreamError,
+    },
+    /// The box has messages of this source that this program never sent.
     #[error(
-        "{wanted} bytes are wanted and {free} of the window's {size} are free; send on when messages are acknowledged, or \
-         flush"
+        "source {source_id}: the box expects its message {expected}, this program has none from there on; take another source, \
+         or begin at that number"
+    )]
+    Ahead {
+        /// The source.
+        source_id: u32,
+        /// The sequence that the box expects.
+        expected: u64,
+    },
+    /// A message that no stream carries.
+    #[error("a message of {length} bytes: a stream carries 28 to 65504; send it in parts")]
+    Length {
+        /// Its bytes.
+        length: usize,
+    },
+    /// The window is full, and it did not become free in time.
+    #[error(
+        "{waiting} messages wait for the box and fill the window; send on when some are acknowledged, or send less"
     )]
     Full {
-        /// Bytes wanted, headers included.
-        wanted: usize,
-        /// Bytes free.
-        free: usize,
-        /// Bytes of the window.
-        size: usize,
+        /// Messages that are not acknowledged.
+        waiting: usize,
     },
+    /// More at once than the window can ever hold.
+    #[error("{bytes} bytes at once can never fit the window; send fewer events at once, or enlarge the window")]
+    NeverFits {
+        /// Bytes wanted, headers included.
+        bytes: usize,
+    },
+    /// Not everything was acknowledged in time.
+    #[error("{waiting} messages were not acknowledged in time; they are kept, wait longer or look at `weir status`")]
+    Unacknowledged {
+        /// Messages that are not acknowledged.
+        waiting: usize,
+    },
+    /// No thread for it.
+    #[error("no thread for a stream: {cause}; raise the limit of threads (ulimit -u)")]
+    Thread {
+        /// What the kernel said.
+        cause: String,
+    },
+}
+
+/// A refused call of the rest. Nothing of what was asked for has happened.
+#[derive(Debug, thiserror::Error)]
+pub enum SdkError {
+    /// What the stream says.
+    #[error(transparent)]
+    Stream(#[from] StreamFailure),
     /// The limit of events a second is reached.
     #[error(
         "the limit of {per_second} events a second is reached; send on in {} ms, or raise the limit",
@@ -31,24 +100,6 @@ pub enum SdkError {
         per_second: u32,
         /// Nanoseconds until the next batch is let through.
         wait_ns: u64,
-    },
-    /// More than the window can ever hold.
-    #[error("{wanted} bytes can never fit the window of {size}; send fewer events at once, or enlarge the window")]
-    NeverFits {
-        /// Bytes wanted, headers included.
-        wanted: usize,
-        /// Bytes of the window.
-        size: usize,
-    },
-    /// A message of a length that the stream form does not have.
-    #[error("a message of {length} bytes is outside the {least} to {most} that a stream carries; send it in parts")]
-    Length {
-        /// Bytes of the message.
-        length: usize,
-        /// Fewest.
-        least: usize,
-        /// Most.
-        most: usize,
     },
     /// An event whose payload fits no message.
     #[error("event {number} of the batch has a payload of {length} bytes, and {most} are the most; send it in parts")]
@@ -75,49 +126,6 @@ pub enum SdkError {
         what: String,
         /// What to do about it.
         cure: &'static str,
-    },
-    /// There is no connection to a box.
-    #[error(
-        "no connection to {endpoint}: {cause}; start the box, or name where it listens (WEIR_INGEST, weir_connect)"
-    )]
-    NotConnected {
-        /// Where a box was expected.
-        endpoint: String,
-        /// What happened instead.
-        cause: String,
-    },
-    /// The box refused the stream for good.
-    #[error("{endpoint} ended the stream for good: {cause}; connect anew when that is cured")]
-    Refused {
-        /// Which box.
-        endpoint: String,
-        /// What it said.
-        cause: String,
-    },
-    /// The box counts further than this program: another one sent under the same source.
-    #[error(
-        "{endpoint} expects message {expected} of source {source_id}, and this program has {from} to {to}; give each program \
-         a source of its own, or go on at that number"
-    )]
-    Ahead {
-        /// Which box.
-        endpoint: String,
-        /// The source.
-        source_id: u32,
-        /// The first message that the box wants.
-        expected: u64,
-        /// The first message that is not acknowledged.
-        from: u64,
-        /// The next message to be accepted.
-        to: u64,
-    },
-    /// Something took longer than it was given.
-    #[error("{left} messages are not acknowledged after {} ms; give it longer, or look at the box with `weir status`", waited.as_millis())]
-    Timeout {
-        /// How long it was given.
-        waited: Duration,
-        /// Messages still to be acknowledged.
-        left: u64,
     },
     /// A kernel call about memory.
     #[error(transparent)]

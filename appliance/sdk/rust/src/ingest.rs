@@ -1,15 +1,16 @@
 //! Batches of events, packed into messages, paced, and sent: what stands behind the C library's `stream_` calls.
 
 use std::env;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use weir_dataplane_io::clock::monotonic_ns;
 use weir_ebpf_abi::message::PORT_BATCH;
 
+use crate::address::IngestAddress;
 use crate::client::{StreamClient, StreamOptions, StreamStatistics};
-use crate::endpoint::{Endpoint, LOCAL};
-use crate::error::SdkError;
+use crate::error::{SdkError, StreamFailure};
 use crate::limit::RateLimit;
 use crate::pack::{self, EventView, Part, Stamp};
 
@@ -17,24 +18,26 @@ use crate::pack::{self, EventView, Part, Stamp};
 #[derive(Clone, Debug)]
 pub struct IngestOptions {
     /// Where the box listens.
-    pub endpoint: Endpoint,
+    pub address: IngestAddress,
     /// How its client behaves.
     pub stream: StreamOptions,
 }
 
 impl IngestOptions {
-    /// What `WEIR_INGEST` (a place; else [`LOCAL`]), `WEIR_SOURCE` (a number; else one made up for this process) and
+    /// What `WEIR_INGEST` (a place; else [`IngestAddress::LOCAL`]), `WEIR_SOURCE` (a number; else one made up for this process) and
     /// `WEIR_WINDOW_MIB` say.
     ///
     /// # Errors
     /// [`SdkError::Invalid`] for a value that is none.
     pub fn from_environment() -> Result<Self, SdkError> {
         let place = env::var("WEIR_INGEST").ok().filter(|value| !value.is_empty());
-        let mut stream = StreamOptions { source: number("WEIR_SOURCE")?.unwrap_or_else(made_up), ..Default::default() };
+        let source = number("WEIR_SOURCE")?.unwrap_or_else(made_up);
+        // Batches are few messages or many; only their bytes are bounded.
+        let mut stream = StreamOptions { adopt: true, window: usize::MAX, ..StreamOptions::new(source) };
         if let Some(mebibytes) = number("WEIR_WINDOW_MIB")? {
-            stream.window = (mebibytes as usize) << 20;
+            stream.window_bytes = (mebibytes as usize) << 20;
         }
-        Ok(Self { endpoint: place.as_deref().unwrap_or(LOCAL).parse()?, stream })
+        Ok(Self { address: place.as_deref().unwrap_or(IngestAddress::LOCAL).parse()?, stream })
     }
 }
 
@@ -77,11 +80,11 @@ impl Ingest {
     /// Connects; a connection that was there before is given up with what is not acknowledged on it.
     ///
     /// # Errors
-    /// As [`StreamClient::connect`].
+    /// As [`StreamClient::connected`].
     pub fn connect(&self, options: IngestOptions) -> Result<(), SdkError> {
         let mut inner = self.lock();
         inner.client = None;
-        inner.client = Some(Arc::new(StreamClient::connect(options.endpoint, options.stream)?));
+        inner.client = Some(Arc::new(StreamClient::connected(options.address, options.stream)?));
         Ok(())
     }
 
@@ -95,7 +98,7 @@ impl Ingest {
     /// connection.
     ///
     /// # Errors
-    /// [`SdkError::Full`] and [`SdkError::Limited`] pass with time; the others are the batch's or the connection's.
+    /// [`StreamFailure::Full`] and [`SdkError::Limited`] pass with time; the others are the batch's or the connection's.
     pub fn send<'a, I>(&self, events: I) -> Result<(), SdkError>
     where
         I: ExactSizeIterator<Item = EventView<'a>> + Clone,
@@ -109,7 +112,7 @@ impl Ingest {
             return Err(SdkError::Limited { per_second: inner.limit.per_second(), wait_ns });
         }
         let client = inner.client()?;
-        let now_ns = if client.endpoint().is_local() { now } else { realtime_ns() };
+        let now_ns = if client.address().is_local() { now } else { realtime_ns() };
         let source = client.source();
         let lengths: Vec<usize> = inner.parts.iter().map(|part| part.length).collect();
         let mut events = events;
@@ -128,23 +131,25 @@ impl Ingest {
     /// Waits until every batch taken so far is acknowledged.
     ///
     /// # Errors
-    /// [`SdkError::Timeout`], or why there is no connection and nothing can be acknowledged.
+    /// [`StreamFailure::Unacknowledged`], or why the stream has ended and nothing will be acknowledged.
     pub fn flush(&self, timeout: Duration) -> Result<(), SdkError> {
         let client = self.lock().client.clone();
-        client.map_or(Ok(()), |client| client.flush(timeout))
+        client.map_or(Ok(()), |client| Ok(client.flush(timeout)?))
     }
 
-    /// Per cent of the window in use.
+    /// Per cent of the window in use, rounded up.
     ///
     /// # Errors
-    /// [`SdkError::NotConnected`] before the first batch and while the connection is made anew.
+    /// [`StreamFailure::Unreachable`] before the first batch and while the connection is made anew; why it has ended.
     pub fn fullness(&self) -> Result<u8, SdkError> {
         let client = self.lock().client.clone();
         let never = || {
-            let cause = "nothing was sent yet".to_owned();
-            SdkError::NotConnected { endpoint: "a box".to_owned(), cause }
+            let cause = io::Error::other("nothing was sent yet");
+            StreamFailure::Unreachable { address: IngestAddress::LOCAL.to_owned(), cause }
         };
-        client.ok_or_else(never)?.fullness()
+        let client = client.ok_or_else(never)?;
+        client.standing()?;
+        Ok(client.pressure() as u8) // at most 100
     }
 
     /// What was done on this connection.
@@ -166,8 +171,8 @@ impl Inner {
         if let Some(client) = &self.client {
             return Ok(Arc::clone(client));
         }
-        let IngestOptions { endpoint, stream } = IngestOptions::from_environment()?;
-        let client = Arc::new(StreamClient::connect(endpoint, stream)?);
+        let IngestOptions { address, stream } = IngestOptions::from_environment()?;
+        let client = Arc::new(StreamClient::connected(address, stream)?);
         self.client = Some(Arc::clone(&client));
         Ok(client)
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`client`] | [`StreamClient`]: messages over TCP or a local socket, kept until they are acknowledged, sent again if need be |
 //! | [`window`] | the messages that are not acknowledged yet |
-//! | [`endpoint`] | where a box listens |
+//! | [`address`] | where a box listens |
 //! | [`ingest`] | [`Ingest`]: batches of events, packed, paced and sent |
 //! | [`pack`] | events into as few event-batch messages as they fit |
 //! | [`limit`] | so many events a second |
@@ -13,9 +13,9 @@
 //!
 //! It needs no runtime: a client has one thread that writes and one that reads, and blocks nobody who does not ask for it.
 
+pub mod address;
 pub mod buffer;
 pub mod client;
-pub mod endpoint;
 pub mod error;
 pub mod ingest;
 pub mod limit;
@@ -24,9 +24,9 @@ pub mod window;
 
 mod link;
 
+pub use address::IngestAddress;
 pub use buffer::SharedBuffer;
 pub use client::{StreamClient, StreamOptions, StreamStatistics};
-pub use endpoint::Endpoint;
-pub use error::SdkError;
+pub use error::{SdkError, StreamFailure};
 pub use ingest::{Ingest, IngestOptions};
 pub use pack::EventView;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use weir_ebpf_abi::stream::{StreamError, StreamHello, StreamSays, StreamWord};
 use zerocopy::IntoBytes;
 
+use crate::address::Socket;
 use crate::client::{Ending, Link, Shared};
-use crate::endpoint::Socket;
 
 /// Why a connection is over.
 enum Over {
@@ -29,13 +29,13 @@ impl Over {
 
 /// Connects and learns where the box goes on; `None`, with the reason in the link, if that failed.
 pub(crate) fn open(shared: &Shared) -> Option<Socket> {
-    let opened = shared.endpoint.connect(shared.options.connect_timeout).map_err(|error| broken(&error));
+    let opened = shared.address.connect(shared.options.connect_within).map_err(|error| broken(&error));
     let opened = opened.and_then(|mut socket| greet(shared, &mut socket).map(|()| socket));
     let mut state = shared.lock();
     match opened.and_then(|socket| Ok((socket.try_clone().map_err(|error| broken(&error))?, socket))) {
         Ok((kept, socket)) => {
             state.link = Link::Up(kept);
-            state.statistics.connections += 1;
+            state.statistics.connected += 1;
             shared.progress.notify_all();
             Some(socket)
         }
@@ -51,7 +51,7 @@ pub(crate) fn open(shared: &Shared) -> Option<Socket> {
 fn greet(shared: &Shared, socket: &mut Socket) -> Result<(), Over> {
     let next = shared.lock().window.acknowledged();
     socket.write_all(StreamHello::new(shared.options.source, next).as_bytes()).map_err(|error| broken(&error))?;
-    socket.set_read_timeout(Some(shared.options.connect_timeout)).map_err(|error| broken(&error))?;
+    socket.set_read_timeout(Some(shared.options.connect_within)).map_err(|error| broken(&error))?;
     let mut bytes = [0; StreamWord::SIZE];
     socket.read_exact(&mut bytes).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => Over::Broken("it takes connections and says nothing".to_owned()),
@@ -61,7 +61,7 @@ fn greet(shared: &Shared, socket: &mut Socket) -> Result<(), Over> {
     let (next, credit) = (word.next.get(), word.credit.get());
     match says {
         StreamSays::Refused => Err(refusal(word.reason.get())),
-        StreamSays::Progress => Err(ended("it speaks another version of the stream form")),
+        StreamSays::Progress => Err(foreign("it speaks another version of the stream form")),
         StreamSays::Welcome => {
             let mut state = shared.lock();
             if !state.window.resume(next) {
@@ -119,7 +119,7 @@ fn write(shared: &Shared, socket: &mut Socket) -> io::Result<()> {
         }
         if state.window.accepted() > credit && !starved {
             starved = true;
-            state.statistics.credit_waits += 1;
+            state.statistics.waits += 1;
         }
         state.idle = true;
         state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -168,12 +168,12 @@ fn read(shared: &Shared, mut socket: Socket) -> Over {
 fn obey(shared: &Shared, says: StreamSays, word: &StreamWord) -> Result<(), Over> {
     match says {
         StreamSays::Refused => Err(refusal(word.reason.get())),
-        StreamSays::Welcome => Err(ended("it welcomed one connection twice")),
+        StreamSays::Welcome => Err(foreign("it welcomed one connection twice")),
         StreamSays::Progress => {
             let mut state = shared.lock();
             let (next, sent) = (word.next.get(), state.window.sent());
             if next > sent {
-                return Err(ended(format!("it acknowledged messages below {next}, of which {sent} were sent")));
+                return Err(foreign(format!("it acknowledged messages below {next}, of which {sent} were sent")));
             }
             state.statistics.acknowledged += state.window.acknowledge(next);
             state.credit = state.credit.max(word.credit.get());
@@ -188,7 +188,7 @@ fn obey(shared: &Shared, says: StreamSays, word: &StreamWord) -> Result<(), Over
 
 /// Makes a new connection, with pauses that grow; `None` when there is to be none.
 fn again(shared: &Shared) -> Option<Socket> {
-    let mut pause = shared.options.pause.start;
+    let mut pause = shared.options.first_pause;
     loop {
         let until = Instant::now() + pause;
         let mut state = shared.lock();
@@ -203,7 +203,7 @@ fn again(shared: &Shared) -> Option<Socket> {
         if let Some(socket) = open(shared) {
             return Some(socket);
         }
-        pause = longer(pause, shared.options.pause.end);
+        pause = longer(pause, shared.options.longest_pause);
     }
 }
 
@@ -223,11 +223,11 @@ fn end(shared: &Shared, over: Over) {
 }
 
 fn parse(bytes: &[u8]) -> Result<(StreamSays, &StreamWord), Over> {
-    StreamWord::parse(bytes).ok_or_else(|| ended("what it says are no words of a stream"))
+    StreamWord::parse(bytes).ok_or_else(|| foreign("what it says are no words of a stream"))
 }
 
-fn ended(said: impl Into<String>) -> Over {
-    Over::Ended(Ending::Said(said.into()))
+fn foreign(cause: impl Into<String>) -> Over {
+    Over::Ended(Ending::Foreign(cause.into()))
 }
 
 fn broken(error: &io::Error) -> Over {
@@ -237,7 +237,7 @@ fn broken(error: &io::Error) -> Over {
 /// What a refusal means: some pass with time, others come again whenever one tries.
 fn refusal(number: u16) -> Over {
     let Some(reason) = StreamError::from_number(number) else {
-        return ended(format!("it refused for reason {number}, which this version does not know"));
+        return foreign(format!("it refused for reason {number}, which this version does not know"));
     };
     let said = format!("{}: {}", reason.name(), reason.sentence());
     match reason {
@@ -250,6 +250,6 @@ fn refusal(number: u16) -> Over {
         | StreamError::Form
         | StreamError::BadMessage
         | StreamError::Source
-        | StreamError::Superseded => ended(said),
+        | StreamError::Superseded => Over::Ended(Ending::Refused(reason)),
     }
 }

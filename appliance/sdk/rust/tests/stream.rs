@@ -9,17 +9,17 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use receiver::{DEADLINE, Manners, Receiver};
-use weir_appliance_sdk_rust::{SdkError, StreamClient, StreamOptions};
+use weir_appliance_sdk_rust::{StreamClient, StreamFailure, StreamOptions};
 use weir_ebpf_abi::message::PORT_STANDARD;
 use weir_ebpf_abi::stream::StreamError;
 
 fn options(source: u32) -> StreamOptions {
-    let pause = Duration::from_millis(1)..Duration::from_millis(20);
-    StreamOptions { source, window: 256 << 10, pause, ..StreamOptions::default() }
+    let (first_pause, longest_pause) = (Duration::from_millis(1), Duration::from_millis(20));
+    StreamOptions { adopt: true, window_bytes: 256 << 10, first_pause, longest_pause, ..StreamOptions::new(source) }
 }
 
-fn connect(receiver: &Receiver, options: StreamOptions) -> Result<StreamClient, SdkError> {
-    StreamClient::connect(receiver.endpoint().parse().unwrap(), options)
+fn connect(receiver: &Receiver, options: StreamOptions) -> Result<StreamClient, StreamFailure> {
+    StreamClient::connected(receiver.endpoint().parse().unwrap(), options)
 }
 
 /// A message whose length and content follow from its number.
@@ -55,8 +55,8 @@ fn messages_arrive_once_and_in_order() {
     send(&client, 5000..5002);
     send(&client, 5002..5008);
     let statistics = client.statistics();
-    assert_eq!((statistics.accepted, statistics.resent, statistics.connections), (5008, 0, 1));
-    assert!(statistics.credit_waits > 0, "{statistics:?}");
+    assert_eq!((statistics.accepted, statistics.resent, statistics.connected), (5008, 0, 1));
+    assert!(statistics.waits > 0, "{statistics:?}");
     receiver.wait(11, |known| known.messages.len() == 5008);
 }
 
@@ -86,29 +86,25 @@ fn a_full_window_refuses_at_once_and_takes_again_when_the_receiver_reads() {
     let client = connect(&receiver, options(13)).unwrap();
     receiver.hold(true);
     let mut taken = 0;
-    let error = loop {
-        match client.try_send(PORT_STANDARD, &message(taken)) {
-            Ok(sequence) => assert_eq!(sequence, taken),
-            Err(error) => break error,
-        }
+    while let Some(sequence) = client.try_send(PORT_STANDARD, &message(taken)).unwrap() {
+        assert_eq!(sequence, taken);
         taken += 1;
-    };
-    assert!(matches!(error, SdkError::Full { size: 262_144, .. }), "{error}");
+    }
     assert!(taken > 200, "{taken} messages fit a window of 256 KiB");
-    assert!(client.fullness().unwrap() >= 99);
+    assert!(client.pressure() >= 99 && client.waiting() as u64 == taken && !client.has_room(1, 65_504));
     let error = client.send(PORT_STANDARD, &message(taken), Duration::from_millis(1)).unwrap_err();
-    assert!(matches!(error, SdkError::Full { .. }), "{error}");
+    assert!(matches!(error, StreamFailure::Full { .. }), "{error}");
     let error = client.flush(Duration::from_millis(1)).unwrap_err();
-    assert!(matches!(error, SdkError::Timeout { .. }), "{error}");
+    assert!(matches!(error, StreamFailure::Unacknowledged { .. }), "{error}");
     // All or nothing: two messages of which only the first would fit.
     let before = client.statistics();
     let error = client.try_send_with(PORT_STANDARD, &[28, 65_504], |_, _, _| {}).unwrap_err();
-    assert!(matches!(error, SdkError::Full { .. }), "{error}");
+    assert!(matches!(error, StreamFailure::Full { .. }), "{error}");
     assert_eq!(client.statistics().accepted, before.accepted);
     receiver.hold(false);
     send(&client, taken..taken + 50);
     client.flush(DEADLINE).unwrap();
-    assert_eq!(client.fullness().unwrap(), 0);
+    assert_eq!((client.pressure(), client.waiting()), (0, 0));
     expect(&receiver, 13, taken + 50);
     assert_eq!(client.statistics().refused, 3);
 }
@@ -119,10 +115,10 @@ fn what_a_stream_cannot_carry_is_refused_before_anything_happens() {
     let client = connect(&receiver, options(14)).unwrap();
     for length in [0, 27, 65_505, 1 << 20] {
         let error = client.try_send(PORT_STANDARD, &vec![0; length]).unwrap_err();
-        assert!(matches!(error, SdkError::Length { .. }), "{error}");
+        assert!(matches!(error, StreamFailure::Length { .. }), "{error}");
     }
     let error = client.try_send_with(PORT_STANDARD, &[65_504; 5], |_, _, _| {}).unwrap_err();
-    assert!(matches!(error, SdkError::NeverFits { .. }), "{error}");
+    assert!(matches!(error, StreamFailure::NeverFits { .. }), "{error}");
     client.try_send(PORT_STANDARD, &[7; 65_504]).unwrap();
     client.flush(DEADLINE).unwrap();
     assert_eq!(client.statistics().acknowledged, 1);
@@ -140,20 +136,38 @@ fn a_program_that_starts_again_goes_on_where_the_box_counts() {
 }
 
 #[test]
+fn a_program_that_keeps_count_is_told_of_a_difference_and_one_may_start_before_its_box() {
+    let receiver = Receiver::start("count", Manners::default());
+    let address = receiver.endpoint().parse().unwrap();
+    let client = StreamClient::new(address, StreamOptions { adopt: false, ..options(20) });
+    send(&client, 0..10); // accepted whether or not it is connected already
+    client.connect(DEADLINE).unwrap();
+    client.flush(DEADLINE).unwrap();
+    drop(client);
+    let error = connect(&receiver, StreamOptions { adopt: false, ..options(20) }).unwrap_err();
+    assert!(matches!(error, StreamFailure::Ahead { source_id: 20, expected: 10 }), "{error}");
+    let client = connect(&receiver, StreamOptions { adopt: false, first: 10, ..options(20) }).unwrap();
+    assert_eq!((client.sequence(), client.is_connected()), (10, true));
+    send(&client, 10..20);
+    client.flush(DEADLINE).unwrap();
+    expect(&receiver, 20, 20);
+}
+
+#[test]
 fn nobody_there_and_somebody_who_refuses_are_told_apart() {
     let nowhere = Path::new(env!("CARGO_TARGET_TMPDIR")).join("nobody.sock");
     let started = Instant::now();
-    let endpoint = format!("unix:{}", nowhere.display()).parse().unwrap();
-    let error = StreamClient::connect(endpoint, options(16)).unwrap_err();
-    assert!(matches!(error, SdkError::NotConnected { .. }) && error.to_string().contains("nobody.sock"), "{error}");
+    let address = format!("unix:{}", nowhere.display()).parse().unwrap();
+    let error = StreamClient::connected(address, options(16)).unwrap_err();
+    assert!(matches!(error, StreamFailure::Unreachable { .. }) && error.to_string().contains("nobody.sock"), "{error}");
     assert!(started.elapsed() < DEADLINE);
     let receiver = Receiver::start("refuses", Manners::default());
     receiver.refuse(Some(StreamError::Version));
     let error = connect(&receiver, options(16)).unwrap_err();
-    assert!(matches!(error, SdkError::Refused { .. }) && error.to_string().contains("another version"), "{error}");
+    assert!(matches!(error, StreamFailure::Refused { .. }) && error.to_string().contains("another version"), "{error}");
     receiver.refuse(Some(StreamError::TooMany));
     let error = connect(&receiver, options(16)).unwrap_err();
-    assert!(matches!(error, SdkError::NotConnected { .. }), "{error}");
+    assert!(matches!(error, StreamFailure::Unreachable { .. }), "{error}");
     // A refusal for good while messages wait ends the client; one that passes does not.
     receiver.refuse(None);
     let client = connect(&receiver, options(16)).unwrap();
@@ -171,8 +185,8 @@ fn nobody_there_and_somebody_who_refuses_are_told_apart() {
         std::thread::yield_now();
     }
     let error = client.try_send(PORT_STANDARD, &message(10)).unwrap_err();
-    assert!(matches!(error, SdkError::Refused { .. }) && error.to_string().contains("took over"), "{error}");
-    assert!(client.fullness().is_err() && client.flush(DEADLINE).is_ok(), "nothing was outstanding");
+    assert!(matches!(error, StreamFailure::Refused { .. }) && error.to_string().contains("took over"), "{error}");
+    assert!(client.standing().is_err() && client.flush(DEADLINE).is_ok(), "nothing was outstanding");
 }
 
 #[test]
@@ -196,7 +210,7 @@ fn expect_once(receiver: &Receiver, source: u32, count: u64) {
 /// Carries bytes both ways between TCP connections and the receiver's socket; gives the place to connect to.
 fn over_tcp(receiver: &Receiver) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let place = format!("tcp:{}", listener.local_addr().unwrap());
+    let place = listener.local_addr().unwrap().to_string();
     let socket = receiver.endpoint().strip_prefix("unix:").unwrap().to_owned();
     // Ends with the test's process; each connection ends when either side does.
     std::thread::spawn(move || {
@@ -220,11 +234,11 @@ fn over_tcp(receiver: &Receiver) -> String {
 #[test]
 fn a_stream_over_tcp_is_the_same() {
     let receiver = Receiver::start("tcp", Manners { cut_every: 300, ..Manners::default() });
-    let client = StreamClient::connect(over_tcp(&receiver).parse().unwrap(), options(19)).unwrap();
+    let client = StreamClient::connected(over_tcp(&receiver).parse().unwrap(), options(19)).unwrap();
     send(&client, 0..2000);
     client.flush(DEADLINE).unwrap();
     expect(&receiver, 19, 2000);
-    assert!(client.statistics().connections > 1);
+    assert!(client.statistics().connected > 1);
 }
 
 #[test]

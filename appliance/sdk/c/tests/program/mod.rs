@@ -15,6 +15,13 @@ const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Werror", "-g", "-O1"];
 /// Both sanitizers; what they find ends the program.
 pub const SANITIZED: [&str; 2] = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
 
+/// The folder `appliance/sdk/c`, from whichever package's tests.
+pub fn package() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = here.ancestors().find(|folder| folder.join("Cargo.lock").exists()).unwrap();
+    root.join("appliance/sdk/c")
+}
+
 /// A folder for this test program's files.
 pub fn scratch() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(concat!("sdk-", env!("CARGO_CRATE_NAME")))
@@ -33,8 +40,7 @@ pub fn prefix() -> &'static Path {
             built.pop();
         }
         let prefix = scratch().join("prefix");
-        let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-        install::install(package, &built, &prefix, env!("CARGO_PKG_VERSION")).unwrap();
+        install::install(&package(), &built, &prefix, env!("CARGO_PKG_VERSION")).unwrap();
         prefix
     })
 }
@@ -60,7 +66,7 @@ pub fn compile(compiler: &str, source: &Path, name: &str, more: &[&str]) -> Path
 
 /// A source of `tests/c`.
 pub fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/c").join(name)
+    package().join("tests/c").join(name)
 }
 
 /// A run of `program` against the box (or receiver) at `endpoint`, under `source`.

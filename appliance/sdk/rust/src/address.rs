@@ -10,26 +10,22 @@ use std::time::Duration;
 
 use weir_ebpf_abi::stream::PORT_STREAM;
 
-use crate::error::SdkError;
-
-/// Where the box of this machine listens unless configured otherwise.
-pub const LOCAL: &str = "unix:/run/weir/ingest.sock";
+use crate::error::StreamFailure;
 
 /// Where a box listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
+pub enum IngestAddress {
     /// `HOST:PORT`, or `tcp:HOST` for port [`PORT_STREAM`].
     Tcp(String, u16),
     /// `unix:PATH`.
     Unix(PathBuf),
 }
 
-impl FromStr for Endpoint {
-    type Err = SdkError;
+impl FromStr for IngestAddress {
+    type Err = StreamFailure;
 
-    fn from_str(text: &str) -> Result<Self, SdkError> {
-        let cure = "write unix:/PATH or HOST:PORT";
-        let invalid = || SdkError::Invalid { what: format!("`{text}` names no place where a box listens"), cure };
+    fn from_str(text: &str) -> Result<Self, StreamFailure> {
+        let invalid = || StreamFailure::Address { address: text.to_owned() };
         match text.split_once(':') {
             Some(("unix", path)) if path.starts_with('/') => Ok(Self::Unix(path.into())),
             Some(("unix", _)) | None => Err(invalid()),
@@ -51,7 +47,7 @@ impl FromStr for Endpoint {
     }
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for IngestAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
@@ -61,7 +57,10 @@ impl fmt::Display for Endpoint {
     }
 }
 
-impl Endpoint {
+impl IngestAddress {
+    /// Where the box of this machine listens unless configured otherwise.
+    pub const LOCAL: &str = "unix:/run/weir/ingest.sock";
+
     /// Whether the box shares this machine's monotonic clock.
     #[must_use]
     pub fn is_local(&self) -> bool {
@@ -151,16 +150,16 @@ mod tests {
     #[test]
     fn places_read_as_they_are_written() {
         for text in ["unix:/run/weir/ingest.sock", "10.9.0.2:48103", "box:9", "[fd00::2]:5"] {
-            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<IngestAddress>().unwrap().to_string(), text);
         }
         for (text, whole) in [("tcp:box", "box:48103"), ("tcp:[::1]", "[::1]:48103"), ("tcp:10.0.0.1:7", "10.0.0.1:7")]
         {
-            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), whole);
+            assert_eq!(text.parse::<IngestAddress>().unwrap().to_string(), whole);
         }
         for text in ["", "box", "/run/x", "unix:", "unix:x", "tcp:", "tcp::9", "tcp:box:x", "tcp:box:70000", "http://x"]
         {
-            let error = text.parse::<Endpoint>().unwrap_err().to_string();
-            assert!(error.contains(&format!("`{text}`")) && error.contains("unix:/PATH"), "{error}");
+            let error = text.parse::<IngestAddress>().unwrap_err().to_string();
+            assert!(error.contains(&format!("`{text}`")) && error.contains("unix:/"), "{error}");
         }
     }
 }
