@@ -43,8 +43,8 @@ fn events_of_a_c_program_are_in_the_log_once_and_with_every_feature() {
     succeed(command(&program, &endpoint, SOURCE).arg(EVENTS.to_string()));
     let all = |status: &Status| {
         status.streams.as_ref().is_some_and(|streams| {
-            let has_all = |taker: &&str| streams.per_taker.get(**taker) == Some(&streams.messages);
-            streams.messages > 10 && ["streaming", "test1", "log"].iter().all(|taker| has_all(&taker))
+            let has_all = |taker: &&str| streams.per_taker.get(*taker) == Some(&streams.messages);
+            streams.messages > 10 && ["streaming", "test1", "log"].iter().all(has_all)
         })
     };
     rig.appliance.wait_until("every taker has every message", DEADLINE, all).unwrap();

@@ -68,7 +68,7 @@ fn a_message_over_a_stream_goes_where_its_datagram_would() {
     wired!("a_message_over_a_stream_goes_where_its_datagram_would");
     let folder = folder("steered");
     let mut rig = Rig::new(&config(&folder));
-    let mut client = client(&folder, 7);
+    let client = client(&folder, 7);
     for n in 0..4_000_u32 {
         let length = 28 + (n as usize * 37) % 4_000;
         client.send(PORT_STANDARD, &message(n % 5, 7, n, length), DEADLINE).expect("it is accepted");
