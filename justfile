@@ -32,6 +32,10 @@ clippy:
 classifier *ARGS:
     cargo xtask classifier {{ARGS}}
 
+# build libweir and install it with its header: `just sdk --prefix DIR`
+sdk *ARGS:
+    cargo xtask sdk {{ARGS}}
+
 # draw docs/images/top.svg from the running demo
 screenshot *ARGS:
     cargo xtask screenshot {{ARGS}}

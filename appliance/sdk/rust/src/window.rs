@@ -112,7 +112,7 @@ impl Window {
         self.to_send
     }
 
-    /// Every message that was ever sent is below this sequence; after a broken connection some are to be sent again.
+    /// Every message that was ever sent, or that the box had already, is below this sequence; after a broken connection some are to be sent again.
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.sent
@@ -194,6 +194,8 @@ impl Window {
             return false;
         }
         self.to_send = next;
+        // A program that went on from a count of its own may hear that the box has what it was about to send again.
+        self.sent = self.sent.max(next);
         true
     }
 
@@ -236,7 +238,7 @@ mod tests {
         Take(u64),
         /// Acknowledge this share, in hundredths, of what was ever sent.
         Acknowledge(u64),
-        /// A new connection that expects this share of what was ever sent.
+        /// A new connection that expects this share of what was accepted.
         Resume(u64),
     }
 
@@ -306,9 +308,9 @@ mod tests {
                         (acknowledged, to_send) = (next, to_send.max(next));
                     }
                     Step::Resume(share) => {
-                        let next = acknowledged + (sent - acknowledged) * share / 100;
+                        let next = acknowledged + (accepted - acknowledged) * share / 100;
                         prop_assert!(window.resume(next));
-                        to_send = next;
+                        (to_send, sent) = (next, sent.max(next));
                     }
                 }
                 let least: usize =

@@ -31,14 +31,9 @@ pub fn scratch() -> PathBuf {
 pub fn prefix() -> &'static Path {
     static PREFIX: OnceLock<PathBuf> = OnceLock::new();
     PREFIX.get_or_init(|| {
-        let mut built = std::env::current_exe().unwrap();
-        built.pop(); // the test's own name
-        if built.ends_with("deps") && !built.join("../libweir.so").exists() {
-            // A test run puts the library beside the tests, a build one folder up.
-            assert!(built.join("libweir.so").exists(), "libweir.so is not in {}", built.display());
-        } else {
-            built.pop();
-        }
+        // Cargo puts the library beside the test programs; a copy one folder up may be of an earlier build.
+        let built = std::env::current_exe().unwrap().parent().unwrap().to_owned();
+        assert!(built.join("libweir.so").exists(), "libweir.so is not in {}", built.display());
         let prefix = scratch().join("prefix");
         install::install(&package(), &built, &prefix, env!("CARGO_PKG_VERSION")).unwrap();
         prefix
