@@ -169,6 +169,10 @@ impl Window {
         self.acknowledged += count;
         // What came on an earlier connection and was worked on meanwhile need not be sent again.
         self.to_send = self.to_send.max(self.acknowledged);
+        // A receiver may know messages that this connection never sent, those of the open block among them.
+        if self.open.messages > 0 && self.open.first < self.acknowledged {
+            self.close();
+        }
         while self.blocks.front().is_some_and(|block| block.first + block.messages <= self.acknowledged) {
             let Some(block) = self.blocks.pop_front() else { break };
             self.used -= block.bytes.len();
