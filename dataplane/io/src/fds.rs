@@ -12,6 +12,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
     recvmsg, sendmsg, socket_with, socketpair,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::error::{IoError, Result};
 
@@ -224,4 +225,19 @@ fn seqpacket() -> rustix::io::Result<OwnedFd> {
 /// True when nobody answers at `address`.
 fn is_abandoned(address: &SocketAddrUnix) -> bool {
     seqpacket().and_then(|probe| connect(&probe, address)) == Err(Errno::CONNREFUSED)
+}
+
+/// Lets this process open `wanted` descriptors, as far as its hard limit goes; gives how many it may open now. A limit that
+/// is higher already stays.
+pub fn allow_descriptors(wanted: u64) -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let (now, most) = (limit.current.unwrap_or(u64::MAX), limit.maximum.unwrap_or(u64::MAX));
+    let next = wanted.min(most);
+    if next <= now {
+        return now;
+    }
+    match setrlimit(Resource::Nofile, Rlimit { current: Some(next), maximum: limit.maximum }) {
+        Ok(()) => next,
+        Err(_) => now,
+    }
 }

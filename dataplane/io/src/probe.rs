@@ -10,6 +10,7 @@ use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::memory;
+use crate::sockets::{self, Pieces};
 
 /// How an ability stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +57,7 @@ impl Probe {
 pub fn all() -> Vec<Probe> {
     let mut probes = vec![kernel(), af_xdp(), btf()];
     probes.extend(capability_probes());
-    probes.extend([memlock(), hugepages(), mseal(), landlock(), seccomp(), io_uring(), bpf_file_system()]);
+    probes.extend([memlock(), hugepages(), mseal(), landlock(), seccomp(), io_uring(), streams(), bpf_file_system()]);
     probes
 }
 
@@ -185,6 +186,16 @@ pub fn io_uring() -> Probe {
         _ => (State::Degraded, cause.to_string()),
     };
     Probe::new("io_uring", state, detail, "set sysctl kernel.io_uring_disabled=0")
+}
+
+/// io_uring for streams: multishot receive into buffers that are filled piece by piece.
+pub fn streams() -> Probe {
+    let (state, detail) = match sockets::stream_ability() {
+        Ok(pieces @ Pieces::Shared) => (State::Ok, pieces.to_string()),
+        Ok(pieces @ Pieces::Whole) => (State::Degraded, pieces.to_string()),
+        Err(why) => (State::Degraded, format!("streams are served by epoll, because {why}")),
+    };
+    Probe::new("stream sockets", state, detail, "boot Linux 6.12 or newer and set sysctl kernel.io_uring_disabled=0")
 }
 
 /// The file system in which the classifier is pinned, so that forwarding survives the processes.

@@ -8,6 +8,9 @@
 //! buffer where the last piece ended, so a connection that sends single bytes costs no more than it sends; before that each
 //! piece takes a buffer.
 
+mod poll;
+mod port;
+
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -23,6 +26,8 @@ use io_uring::types::{BufRingEntry, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use rustix::net::{SendFlags, Shutdown, sockopt};
 use weir_dataplane_ring::Memory;
+
+pub use port::{StreamPort, StreamWay, stream_ability};
 
 use crate::error::{IoError, Result};
 use crate::mapping::Mapping;
@@ -139,14 +144,10 @@ pub struct BufferArea {
     pub size: u32,
 }
 
-impl StreamRing {
-    /// A ring whose bytes go to `area` of `umem`. No buffer is lent yet.
-    ///
-    /// # Errors
-    /// The kernel has no io_uring for us, or an area that does not lie in the memory.
-    pub fn new(umem: Arc<Umem>, area: BufferArea) -> Result<Self> {
-        const CURE: &str = "allow io_uring (sysctl kernel.io_uring_disabled=0) and run on Linux 6.1 or newer";
-        let BufferArea { start, count, size } = area;
+impl BufferArea {
+    /// Refuses an area that does not lie in the memory.
+    fn check(&self, umem: &Umem) -> Result<()> {
+        let Self { start, count, size } = *self;
         let end = start.checked_add(u64::from(count) * u64::from(size));
         if !count.is_power_of_two() || count > BUFFERS_MAX || end.is_none_or(|end| end > umem.length() as u64) {
             let what = format!("{count} stream buffers of {size} bytes at {start}");
@@ -156,6 +157,19 @@ impl StreamRing {
                 "report it: the budget is wrong",
             ));
         }
+        Ok(())
+    }
+}
+
+impl StreamRing {
+    /// A ring whose bytes go to `area` of `umem`. No buffer is lent yet.
+    ///
+    /// # Errors
+    /// The kernel has no io_uring for us, or an area that does not lie in the memory.
+    pub fn new(umem: Arc<Umem>, area: BufferArea) -> Result<Self> {
+        const CURE: &str = "allow io_uring (sysctl kernel.io_uring_disabled=0) and run on Linux 6.1 or newer";
+        area.check(&umem)?;
+        let BufferArea { start, count, size } = area;
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_defer_taskrun()
@@ -187,13 +201,6 @@ impl StreamRing {
     #[must_use]
     pub fn pieces(&self) -> Pieces {
         self.pieces
-    }
-
-    /// Address of the first byte of a buffer.
-    #[inline]
-    #[must_use]
-    pub fn address(&self, buffer: u16) -> u64 {
-        self.start + u64::from(buffer) * u64::from(self.size)
     }
 
     /// Lends a buffer to the kernel. Nothing of it may be in use any more; numbers beyond the area are ignored.

@@ -65,13 +65,13 @@ struct Box {
 }
 
 impl Box {
-    fn start(limits: StreamLimits, known: BTreeMap<u32, u64>) -> Self {
+    fn start(io_uring: bool, limits: StreamLimits, known: BTreeMap<u32, u64>) -> Self {
         let listener = Listening::tcp(([127, 0, 0, 1], 0).into()).expect("a port");
         let address = listener.address().expect("an address");
         let (stop, hold) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let messages = Arc::new(AtomicU64::new(0));
         let (ended, held, count) = (Arc::clone(&stop), Arc::clone(&hold), Arc::clone(&messages));
-        let thread = std::thread::spawn(move || serve(listener, limits, known, &ended, &held, &count));
+        let thread = std::thread::spawn(move || serve(io_uring, listener, limits, known, &ended, &held, &count));
         Self { address, stop, hold, messages, thread: Some(thread) }
     }
 
@@ -82,6 +82,7 @@ impl Box {
 }
 
 fn serve(
+    io_uring: bool,
     listener: Listening,
     limits: StreamLimits,
     known: BTreeMap<u32, u64>,
@@ -103,8 +104,10 @@ fn serve(
         spare: SPARE,
         listeners: vec![listener],
         lanes: vec![(lane, LANE)],
+        durable: 0,
         limits,
         known,
+        io_uring,
     };
     let mut receiver = Receiver::new(setup).expect("a receiver");
     let mut taken = Taken::new();
@@ -186,10 +189,9 @@ fn random(state: &mut u64, below: u64) -> usize {
     ((*state >> 33) % below) as usize
 }
 
-#[test]
-fn however_a_stream_is_cut_its_messages_are_the_same() {
+fn however_a_stream_is_cut_its_messages_are_the_same(io_uring: bool) {
     for seed in 1..=6_u64 {
-        let receiver = Box::start(StreamLimits::default(), BTreeMap::new());
+        let receiver = Box::start(io_uring, StreamLimits::default(), BTreeMap::new());
         let (mut stream, next) = hello(receiver.address, 3, 10);
         assert_eq!(next, 10);
         let mut state = seed;
@@ -217,9 +219,8 @@ fn however_a_stream_is_cut_its_messages_are_the_same() {
     }
 }
 
-#[test]
-fn a_taker_that_stands_still_stops_the_sender_and_loses_nothing() {
-    let receiver = Box::start(StreamLimits { credit: 1 << 40, ..StreamLimits::default() }, BTreeMap::new());
+fn a_taker_that_stands_still_stops_the_sender_and_loses_nothing(io_uring: bool) {
+    let receiver = Box::start(io_uring, StreamLimits { credit: 1 << 40, ..StreamLimits::default() }, BTreeMap::new());
     receiver.hold.store(true, Ordering::Relaxed);
     let (mut stream, _) = hello(receiver.address, 1, 0);
     stream.set_nonblocking(true).expect("a mode");
@@ -256,10 +257,9 @@ fn a_taker_that_stands_still_stops_the_sender_and_loses_nothing() {
     assert!(counts.waits > 0);
 }
 
-#[test]
-fn who_breaks_the_rules_is_told_why() {
+fn who_breaks_the_rules_is_told_why(io_uring: bool) {
     let limits = StreamLimits { credit: 100, stall: Duration::from_millis(200), ..StreamLimits::default() };
-    let receiver = Box::start(limits, BTreeMap::new());
+    let receiver = Box::start(io_uring, limits, BTreeMap::new());
     let plain = message(1, 40, 0);
     let with = |change: fn(&mut StreamHeader)| {
         let mut header = StreamHeader::new(PORT_STANDARD, 40, 5, 0);
@@ -303,9 +303,8 @@ fn who_breaks_the_rules_is_told_why() {
     assert_eq!((refused["length"], refused["stalled"], refused["no-hello"]), (2, 2, 1));
 }
 
-#[test]
-fn a_sender_that_comes_back_sends_what_is_missing_and_nothing_twice() {
-    let receiver = Box::start(StreamLimits::default(), BTreeMap::from([(9, 99)]));
+fn a_sender_that_comes_back_sends_what_is_missing_and_nothing_twice(io_uring: bool) {
+    let receiver = Box::start(io_uring, StreamLimits::default(), BTreeMap::from([(9, 99)]));
     // 100 is the first that is not durable; the sender has not heard so.
     let (mut stream, next) = hello(receiver.address, 9, 95);
     assert_eq!(next, 100);
@@ -330,12 +329,11 @@ fn a_sender_that_comes_back_sends_what_is_missing_and_nothing_twice() {
     assert_eq!((counts.duplicates, counts.dropped, counts.untaken, counts.messages), (10, 1, 1, 62));
 }
 
-#[test]
-fn thousands_of_slow_connections_hold_little_and_hinder_nobody() {
+fn thousands_of_slow_connections_hold_little_and_hinder_nobody(io_uring: bool) {
     let long = std::env::var_os("WEIR_TEST_LONG").is_some();
     let count = if long { 10_000 } else { 400_u32 };
     let limits = StreamLimits { connections: count as usize, ..StreamLimits::default() };
-    let receiver = Box::start(limits, BTreeMap::new());
+    let receiver = Box::start(io_uring, limits, BTreeMap::new());
     let plain = message(1, 100, 1);
     // Each sends all of a message but its last byte, which would hold all buffers if it held one.
     let mut slow: Vec<TcpStream> = (1..count)
@@ -366,4 +364,175 @@ fn thousands_of_slow_connections_hold_little_and_hinder_nobody() {
     // A few of the fast ones lie across the end of a buffer.
     let copied = counts.copied / (STREAM_HEADER as u64 + 104);
     assert!((u64::from(count) - 1..u64::from(count) + 50).contains(&copied), "only what came in pieces: {copied}");
+}
+
+/// A receiver with two lanes, of which the second is the log's, turned by the test itself.
+struct Turned {
+    receiver: Receiver,
+    address: SocketAddr,
+    owners: Vec<RxOwner>,
+    _lanes: Vec<SharedMemory>,
+}
+
+impl Turned {
+    fn new(io_uring: bool, limits: StreamLimits) -> Self {
+        let listener = Listening::tcp(([127, 0, 0, 1], 0).into()).expect("a port");
+        let address = listener.address().expect("an address");
+        let frames = u32::from(LENT + SPARE) * (BUFFER_BYTES / 2048);
+        let options = UmemOptions { frames, frame_size: 2048, hugepages: HugePages::Never, node: None };
+        let umem = Arc::new(Umem::create_with(options).expect("memory"));
+        let length = LaneRing::length(LANE).next_multiple_of(4096);
+        let lanes: Vec<SharedMemory> =
+            (0..2).map(|_| SharedMemory::create("test-lane", length, Writers::Creator).expect("a lane")).collect();
+        let memory = |lane: &SharedMemory| -> Arc<dyn weir_dataplane_ring::Memory> { lane.mapping().clone() };
+        let owner = |lane| RxOwner::new(memory(lane), LaneRing::OFFSETS, LANE).expect("an owner");
+        let owners = lanes.iter().map(owner).collect();
+        let setup = StreamSetup {
+            umem,
+            start: 0,
+            lent: LENT,
+            spare: SPARE,
+            listeners: vec![listener],
+            lanes: lanes.iter().map(|lane| (memory(lane), LANE)).collect(),
+            durable: 0b10,
+            limits,
+            known: BTreeMap::new(),
+            io_uring,
+        };
+        Self { receiver: Receiver::new(setup).expect("a receiver"), address, owners, _lanes: lanes }
+    }
+
+    /// Turns until `done` says so.
+    fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
+        let deadline = Instant::now() + DEADLINE;
+        while !done(self) {
+            assert!(Instant::now() < deadline, "{what}: {:?}", self.receiver.counts());
+            self.receiver.turn(Duration::from_millis(1), monotonic_ns(), &mut ByType).expect("a turn");
+        }
+    }
+
+    /// Turns long enough for everything that is on its way to be worked on.
+    fn settle(&mut self) {
+        for _ in 0..50 {
+            self.receiver.turn(Duration::from_millis(2), monotonic_ns(), &mut ByType).expect("a turn");
+        }
+    }
+
+    /// Messages on a lane that nobody has passed.
+    fn lying(&self, lane: usize) -> u64 {
+        self.owners[lane].producer() - self.owners[lane].consumer()
+    }
+
+    /// All takers of a lane pass what lies there.
+    fn pass(&mut self, lane: usize) {
+        let (from, end) = (self.owners[lane].consumer(), self.owners[lane].producer());
+        self.owners[lane].release(end);
+        (from..end).for_each(|_| self.receiver.finished(lane));
+    }
+}
+
+/// Messages of type 2 go to the second lane, others to the first.
+struct ByType;
+
+impl Steering for ByType {
+    fn fate(&mut self, ends: &[SocketAddr; 2], form: u16, message: &[u8]) -> Fate {
+        let second = message.first() == Some(&2);
+        match ToOne.fate(ends, form, message) {
+            Fate::Deliver { meta, .. } => Fate::Deliver { lane: usize::from(second), meta },
+            fate => fate,
+        }
+    }
+}
+
+/// A connection that has said hello and not looked at the answer.
+fn greeted(address: SocketAddr, source: u32) -> TcpStream {
+    let mut stream = TcpStream::connect(address).expect("a connection");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
+    stream.write_all(StreamHello::new(source, 0).as_bytes()).expect("sent");
+    stream
+}
+
+fn nothing_is_durable_before_what_came_before_it_was_passed(io_uring: bool) {
+    // After a kill the log's last sequence of a source counts as acknowledged, with everything below.
+    let mut turned = Turned::new(io_uring, StreamLimits::default());
+    let mut stream = greeted(turned.address, 5);
+    let bytes: Vec<u8> =
+        [1, 1, 2, 2, 1, 2].into_iter().zip(0..).flat_map(|(kind, n)| framed(5, n, &message(kind, 60, 0))).collect();
+    stream.write_all(&bytes).expect("sent");
+    turned.until("the first two are on their lane", |turned| turned.lying(0) == 2);
+    turned.settle();
+    assert_eq!(turned.lying(1), 0, "messages 0 and 1 are lost if message 2 is durable and the box dies");
+    turned.pass(0);
+    turned.until("the durable ones follow", |turned| turned.lying(1) == 2 && turned.lying(0) == 1);
+    turned.settle();
+    assert_eq!(turned.lying(1), 2, "message 5 waits for message 4");
+    turned.pass(0);
+    turned.until("the last one follows", |turned| turned.lying(1) == 3);
+    turned.pass(1);
+    turned.settle();
+    assert_eq!(word(&mut stream).map(|(says, _)| says), Some(StreamSays::Welcome));
+    acknowledged(&mut stream, 6);
+}
+
+fn begun_messages_at_their_limit_keep_nobody_waiting_for_ever(io_uring: bool) {
+    let limits = StreamLimits { carried: 1_000, stall: Duration::from_millis(300), ..StreamLimits::default() };
+    let mut turned = Turned::new(io_uring, limits);
+    let long = framed(1, 0, &message(1, 600, 0));
+    let mut begun = greeted(turned.address, 1);
+    begun.write_all(&long[..500]).expect("sent");
+    turned.settle();
+    let mut other = greeted(turned.address, 2);
+    let second = framed(2, 0, &message(1, 600, 0));
+    other.write_all(&second[..300]).expect("sent");
+    turned.settle();
+    // Neither fits beside the other; the one that goes on ends, and then there is room.
+    begun.write_all(&long[500..]).expect("sent");
+    turned.until("the first message is whole", |turned| turned.lying(0) == 1);
+    other.write_all(&second[300..]).expect("sent");
+    turned.until("the second message is whole", |turned| turned.lying(0) == 2);
+    // One that never goes on gives its room back when it is ended.
+    let mut never = greeted(turned.address, 3);
+    never.write_all(&framed(3, 0, &message(1, 900, 0))[..900]).expect("sent");
+    turned.settle();
+    let mut last = greeted(turned.address, 4);
+    let fourth = framed(4, 0, &message(1, 900, 0));
+    last.write_all(&fourth[..400]).expect("sent");
+    turned.settle();
+    last.write_all(&fourth[400..]).expect("sent");
+    turned.until("the last message is whole", |turned| turned.lying(0) == 3);
+}
+
+fn a_message_that_comes_byte_by_byte_has_its_time_too(io_uring: bool) {
+    let mut turned =
+        Turned::new(io_uring, StreamLimits { stall: Duration::from_millis(400), ..StreamLimits::default() });
+    let mut stream = greeted(turned.address, 1);
+    let bytes = framed(1, 0, &message(1, 600, 0));
+    let mut sent = bytes.iter();
+    turned.until("it is refused in the middle", |turned| {
+        if let Some(byte) = sent.next() {
+            let _ = stream.write_all(&[*byte]); // once it is refused nobody takes more
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        turned.receiver.counts().refused().any(|(reason, count)| reason == StreamError::Stalled && count == 1)
+    });
+    assert!(sent.next().is_some(), "it was refused before its end");
+}
+
+/// Every test over io_uring, and over what is there where the kernel refuses that.
+macro_rules! both_ways {
+    ($($name:ident)*) => {
+        mod io_uring { $(#[test] fn $name() { super::$name(true); })* }
+        mod epoll { $(#[test] fn $name() { super::$name(false); })* }
+    };
+}
+
+both_ways! {
+    however_a_stream_is_cut_its_messages_are_the_same
+    a_taker_that_stands_still_stops_the_sender_and_loses_nothing
+    who_breaks_the_rules_is_told_why
+    a_sender_that_comes_back_sends_what_is_missing_and_nothing_twice
+    thousands_of_slow_connections_hold_little_and_hinder_nobody
+    nothing_is_durable_before_what_came_before_it_was_passed
+    begun_messages_at_their_limit_keep_nobody_waiting_for_ever
+    a_message_that_comes_byte_by_byte_has_its_time_too
 }

@@ -16,6 +16,7 @@ use weir_appliance_control::message::StreamsStatus;
 use weir_appliance_control::taker::Taker;
 use weir_dataplane_io::clock::monotonic_ns;
 use weir_dataplane_io::cpu;
+use weir_dataplane_io::fds;
 use weir_dataplane_io::shared::{SharedMemory, Writers};
 use weir_dataplane_io::sockets::Listening;
 use weir_dataplane_io::umem::Umem;
@@ -43,6 +44,8 @@ use super::{Dataplane, lock};
 const SOON: Duration = Duration::from_micros(200);
 /// How long the thread sleeps at most while nothing arrives.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Descriptors that a dataplane has beside those of connections.
+const DESCRIPTORS_BESIDE: u64 = 1_024;
 /// Bytes of a message that the decoder looks at: its header, the longest of which has 76.
 const LOOKED_AT: usize = 128;
 /// Bytes of Ethernet, IPv6 and UDP headers, the longest that stand in front of a message on the wire.
@@ -219,7 +222,7 @@ impl Streams {
         let mut status = lock(&self.status);
         *status = StreamsStatus {
             listen: self.listen.iter().map(ToString::to_string).collect(),
-            way: receiver.pieces().to_string(),
+            way: receiver.way().to_string(),
             connections,
             connected,
             messages,
@@ -269,6 +272,7 @@ pub(super) fn start(
         spare: area.spare,
         listeners: spec.listen.iter().map(listen).collect::<Result<_, _>>()?,
         lanes: streams.lanes.iter().map(|lane| (Arc::clone(lane.memory.mapping()) as _, streams.size)).collect(),
+        durable: durable(dataplane, streams),
         limits: StreamLimits {
             connections: spec.connections as usize,
             credit: u64::from(spec.credit),
@@ -276,7 +280,18 @@ pub(super) fn start(
             ..StreamLimits::default()
         },
         known,
+        io_uring: true,
     };
+    // Rings, workers and the log have some hundred.
+    let wanted = u64::from(spec.connections) + DESCRIPTORS_BESIDE;
+    let got = fds::allow_descriptors(wanted);
+    if got < wanted {
+        tracing::warn!(
+            "the process may open {got} descriptors, so about {} stream connections instead of {}; raise `ulimit -Hn` to {wanted}",
+            got.saturating_sub(DESCRIPTORS_BESIDE),
+            spec.connections
+        );
+    }
     let shared = Arc::clone(dataplane);
     let (ready, made) = mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name("streams".into()).spawn(move || {
@@ -293,6 +308,7 @@ pub(super) fn start(
         });
         match receiver {
             Ok(receiver) => {
+                tracing::info!("streams: {}", receiver.way());
                 let _ = ready.send(Ok(()));
                 if let Err(error) = run(streams, receiver, parts) {
                     tracing::error!("streams stand still: {error:#}");
@@ -306,6 +322,11 @@ pub(super) fn start(
     })?;
     *lock(&streams.thread) = Some(thread);
     made.recv().context("the streams' thread ended")?
+}
+
+/// Lanes that the log takes: bit i is lane i.
+fn durable(dataplane: &Dataplane, streams: &Streams) -> u64 {
+    taken(dataplane, streams, Taker::Log.name()).fold(0, |lanes, (place, _)| lanes | 1 << place)
 }
 
 /// The lanes that the taker `name` takes, each with its place.

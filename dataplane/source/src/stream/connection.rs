@@ -27,14 +27,16 @@ pub(super) struct Connection {
     pub(super) pieces: VecDeque<Piece>,
     /// The begun hello or message.
     pub(super) carry: Vec<u8>,
-    /// When bytes came last, in nanoseconds of the monotonic clock.
-    pub(super) heard_ns: u64,
+    /// When what is begun was begun, or could go on again, in nanoseconds of the monotonic clock.
+    pub(super) begun_ns: u64,
     /// The kernel receives for it.
     pub(super) receiving: bool,
     /// The receive was asked to end.
     pub(super) stopping: bool,
     /// It waits for a lane, a buffer or memory.
     pub(super) waiting: bool,
+    /// What it waits for is memory for begun messages, which it may be holding itself.
+    pub(super) crowded: bool,
     /// The other side sends no more; what it sent is still worked on.
     pub(super) closed: bool,
     /// It ends as soon as the kernel has let go of it.
@@ -53,10 +55,11 @@ impl Connection {
             source: None,
             pieces: VecDeque::new(),
             carry: Vec::new(),
-            heard_ns: now_ns,
+            begun_ns: now_ns,
             receiving: false,
             stopping: false,
             waiting: false,
+            crowded: false,
             closed: false,
             ending: false,
             unsaid: Vec::new(),

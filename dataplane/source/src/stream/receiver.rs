@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_dataplane_io::IoError;
-use weir_dataplane_io::sockets::{BufferArea, Happened, Listening, Pieces, StreamRing, hang_up, keep_alive};
+use weir_dataplane_io::sockets::{BufferArea, Happened, Listening, StreamPort, StreamWay, hang_up, keep_alive};
 use weir_dataplane_io::umem::Umem;
 use weir_dataplane_io::wait::Epoll;
 use weir_dataplane_ring::{Descriptor, Memory, RingError};
@@ -47,10 +47,14 @@ pub struct StreamSetup {
     pub listeners: Vec<Listening>,
     /// Memory and size of each lane.
     pub lanes: Vec<(Arc<dyn Memory>, u32)>,
+    /// Lanes that the log takes: bit i is lane i.
+    pub durable: u64,
     /// What may be held.
     pub limits: StreamLimits,
     /// The last durable sequence of each source that is on record.
     pub known: BTreeMap<u32, u64>,
+    /// Whether to ask the kernel for io_uring; epoll else.
+    pub io_uring: bool,
 }
 
 /// What a turn did.
@@ -80,7 +84,7 @@ enum Place {
 
 /// The receiver.
 pub struct Receiver {
-    ring: StreamRing, // first: the kernel lets go of sockets and buffers before they go
+    ring: StreamPort, // first: the kernel lets go of sockets and buffers before they go
     umem: Arc<Umem>,
     listeners: Vec<Listening>,
     lanes: Vec<StreamLane>,
@@ -101,6 +105,10 @@ pub struct Receiver {
     returned: bool,
     /// Sources whose senders are to be told something.
     news: Vec<usize>,
+    /// Lanes that the log takes.
+    durable: u64,
+    /// The time of this turn.
+    now_ns: u64,
     looked_ns: u64,
     /// Listeners that are asked again at the next look.
     deaf: Vec<usize>,
@@ -112,9 +120,9 @@ impl Receiver {
     /// # Errors
     /// The kernel refuses, or the memory is not what the setup says.
     pub fn new(setup: StreamSetup) -> Result<Self, StreamSetupError> {
-        let StreamSetup { umem, start, lent, spare, listeners, lanes, limits, known } = setup;
+        let StreamSetup { umem, start, lent, spare, listeners, lanes, durable, limits, known, io_uring } = setup;
         let area = BufferArea { start, count: lent, size: BUFFER_BYTES };
-        let mut ring = StreamRing::new(Arc::clone(&umem), area)?;
+        let mut ring = StreamPort::new(Arc::clone(&umem), area, io_uring)?;
         for (number, listener) in listeners.iter().enumerate() {
             ring.accept(listener, number)?;
         }
@@ -137,6 +145,8 @@ impl Receiver {
             waiting: Vec::new(),
             returned: false,
             news: Vec::new(),
+            durable,
+            now_ns: 0,
             looked_ns: 0,
             deaf: Vec::new(),
         })
@@ -152,8 +162,8 @@ impl Receiver {
 
     /// How bytes come.
     #[must_use]
-    pub fn pieces(&self) -> Pieces {
-        self.ring.pieces()
+    pub fn way(&self) -> &StreamWay {
+        self.ring.way()
     }
 
     /// Where it listens.
@@ -183,12 +193,8 @@ impl Receiver {
         };
         self.buffers.let_go(buffer);
         self.returned = true;
-        self.finish(source, sequence);
-    }
-
-    fn finish(&mut self, place: usize, sequence: u64) {
-        if self.sources.get_mut(place).is_some_and(|source| source.finish(sequence)) {
-            self.tell(place);
+        if self.sources.get_mut(source).is_some_and(|there| there.finish_on(lane, sequence)) {
+            self.tell(source);
         }
     }
 
@@ -205,6 +211,7 @@ impl Receiver {
     /// # Errors
     /// The kernel refuses; no connection can go on then.
     pub fn turn(&mut self, timeout: Duration, now_ns: u64, steering: &mut dyn Steering) -> Result<Turn, IoError> {
+        self.now_ns = now_ns;
         if std::mem::take(&mut self.returned) {
             for place in std::mem::take(&mut self.waiting) {
                 self.work(place, steering);
@@ -231,7 +238,7 @@ impl Receiver {
                     self.deaf.push(listener);
                 }
                 Happened::Arrived { connection, buffer, address, length, emptied, more } => {
-                    self.arrived(connection, Piece { buffer, address, length }, emptied, more, now_ns, steering);
+                    self.arrived(connection, Piece { buffer, address, length }, emptied, more, steering);
                 }
                 Happened::Ended { connection, error } => self.ended(connection, error.as_ref()),
                 Happened::Woken => turn.woken = true,
@@ -287,19 +294,11 @@ impl Receiver {
         if connection.receiving || connection.waiting || connection.closed || connection.ending {
             return Ok(());
         }
-        connection.receiving = true;
+        (connection.receiving, connection.begun_ns) = (true, self.now_ns);
         self.ring.receive(connection.socket.as_fd(), connection.name)
     }
 
-    fn arrived(
-        &mut self,
-        name: u64,
-        piece: Piece,
-        emptied: bool,
-        more: bool,
-        now_ns: u64,
-        steering: &mut dyn Steering,
-    ) {
+    fn arrived(&mut self, name: u64, piece: Piece, emptied: bool, more: bool, steering: &mut dyn Steering) {
         self.buffers.hold(piece.buffer);
         if emptied {
             self.lent = self.lent.saturating_sub(1);
@@ -311,7 +310,6 @@ impl Receiver {
             self.buffers.let_go(piece.buffer);
             return;
         };
-        connection.heard_ns = now_ns;
         if !more {
             connection.receiving = false;
         }
@@ -337,7 +335,10 @@ impl Receiver {
         let done = if connection.ending { Ok(Step::Through) } else { self.pieces_of(&mut connection, place, steering) };
         match done {
             Ok(Step::Through) => {
-                connection.waiting = false;
+                if std::mem::take(&mut connection.waiting) {
+                    connection.begun_ns = self.now_ns; // it could not go on
+                }
+                connection.crowded = false;
                 if connection.closed {
                     self.end(&mut connection, place);
                 } else if connection.stopping || !connection.receiving {
@@ -413,9 +414,12 @@ impl Receiver {
             }
             if !connection.carry.is_empty() {
                 let want = stride(&connection.carry)?.unwrap_or(STREAM_HEADER);
-                if self.carried + want > self.limits.carried {
+                let more = want.saturating_sub(connection.carry.len());
+                if self.carried + more > self.limits.carried {
+                    connection.crowded = true;
                     return Ok((used, Step::Waits));
                 }
+                connection.crowded = false;
                 used += self.carry_on(connection, address, left, want);
                 if Some(connection.carry.len()) == stride(&connection.carry)? {
                     if self.take(connection, Place::Carried, steering)? == Step::Waits {
@@ -442,6 +446,9 @@ impl Receiver {
     /// Moves bytes at `address` into the connection's carry until that has `want`; gives how many of the `left` it took.
     fn carry_on(&mut self, connection: &mut Connection, address: u64, left: u32, want: usize) -> u32 {
         let take = (want.saturating_sub(connection.carry.len()) as u32).min(left);
+        if connection.carry.is_empty() && connection.source.is_some() {
+            connection.begun_ns = self.now_ns;
+        }
         connection.carry.extend_from_slice(self.umem.bytes(address, take).unwrap_or_default());
         self.carried += take as usize;
         take
@@ -517,9 +524,11 @@ impl Receiver {
         };
         match steering.fate(&connection.ends, header.form.get(), message) {
             Fate::Malformed => return Err(StreamError::BadMessage),
-            Fate::Deliver { lane, meta } => {
-                let Some(lane) = lanes.get_mut(lane) else { return Err(StreamError::BadMessage) };
-                if !lane.has_room() {
+            Fate::Deliver { lane: number, meta } => {
+                let Some(lane) = lanes.get_mut(number) else { return Err(StreamError::BadMessage) };
+                // After a kill everything up to the last durable message of a source counts as acknowledged. So nothing
+                // becomes durable before what came before it on other lanes was passed.
+                if !lane.has_room() || self.durable >> number & 1 == 1 && source.lies_elsewhere(number) {
                     return Ok(Step::Waits);
                 }
                 let (buffer, address) = match place {
@@ -539,14 +548,16 @@ impl Receiver {
                 let frame = address + FrameMeta::SIZE as u64;
                 let descriptor = Descriptor { address: frame, length: STREAM_PREFIX as u32 + length, options: 0 };
                 lane.put(descriptor, Held { source: at, sequence, buffer });
-                source.came();
+                source.came_on(number);
                 counts.delivered += 1;
             }
             fate => {
                 let count = if fate == Fate::Drop { &mut counts.dropped } else { &mut counts.untaken };
                 *count += 1;
                 source.came();
-                self.finish(at, sequence);
+                if source.finish(sequence) {
+                    self.tell(at);
+                }
             }
         }
         self.counts.messages += 1;
@@ -621,23 +632,38 @@ impl Receiver {
         self.news.append(&mut news);
     }
 
-    /// Ends connections that began something and did not go on.
+    /// Ends connections that began something and did not end it in time.
     fn end_stalled(&mut self, now_ns: u64) {
         let limit = self.limits.stall.as_nanos() as u64; // a configured time, hours at most
+        let (mut refused, mut oldest) = (false, None);
         for place in 0..self.connections.len() {
             let Some(connection) = self.connections[place].as_ref() else { continue };
             let begun = connection.source.is_none() || !connection.carry.is_empty();
-            let silent = now_ns.saturating_sub(connection.heard_ns) > limit;
-            if !begun || !silent || connection.waiting || connection.ending {
+            let late = now_ns.saturating_sub(connection.begun_ns) > limit;
+            if !begun || !late || connection.ending {
                 continue;
             }
-            let Some(mut connection) = self.connections[place].take() else { continue };
-            self.refuse(&mut connection, place, StreamError::Stalled);
-            let gone = !connection.receiving;
-            self.connections[place] = Some(connection);
-            if gone {
-                self.forget(place);
+            if connection.crowded {
+                oldest = oldest.min(Some((connection.begun_ns, place))).or(Some((connection.begun_ns, place)));
+            } else if connection.receiving && !connection.waiting {
+                // Time in which we did not take its bytes would not be its fault.
+                refused = true;
+                self.end_late(place);
             }
+        }
+        // Begun messages that fill their memory wait for one another: the oldest makes room, unless somebody else just has.
+        if let Some((_, place)) = oldest.filter(|_| !refused) {
+            self.end_late(place);
+        }
+    }
+
+    fn end_late(&mut self, place: usize) {
+        let Some(mut connection) = self.connections.get_mut(place).and_then(Option::take) else { return };
+        self.refuse(&mut connection, place, StreamError::Stalled);
+        let gone = !connection.receiving;
+        self.connections[place] = Some(connection);
+        if gone {
+            self.forget(place);
         }
     }
 }

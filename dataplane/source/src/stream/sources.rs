@@ -12,6 +12,8 @@ pub(super) struct Source {
     base: u64,
     /// Which of [base, next) are finished.
     finished: VecDeque<bool>,
+    /// Lanes with messages of it that are not finished, and how many.
+    lying: Vec<(usize, u32)>,
     /// Its connection.
     pub(super) connection: Option<usize>,
     /// It is on the list of those whose sender is to be told something.
@@ -40,7 +42,7 @@ impl Sources {
     fn add(&mut self, number: u32, next: u64) -> usize {
         let place = self.all.len();
         let finished = VecDeque::new();
-        self.all.push(Source { number, next, base: next, finished, connection: None, news: false });
+        self.all.push(Source { number, next, base: next, finished, lying: Vec::new(), connection: None, news: false });
         self.places.insert(number, place);
         place
     }
@@ -67,9 +69,13 @@ impl Sources {
             let place = self.hand;
             self.hand = (self.hand + 1) % self.all.len().max(1);
             let source = self.all.get_mut(place)?;
-            if source.connection.is_none() && source.base == source.next {
+            if source.connection.is_none()
+                && source.base == source.next
+                && source.lying.iter().all(|(_, count)| *count == 0)
+            {
                 self.places.remove(&source.number);
-                *source = Source { number, next, base: next, finished: VecDeque::new(), connection: None, news: false };
+                let (finished, lying) = (VecDeque::new(), Vec::new());
+                *source = Source { number, next, base: next, finished, lying, connection: None, news: false };
                 self.places.insert(number, place);
                 return Some(place);
             }
@@ -95,6 +101,31 @@ impl Source {
     pub(super) fn came(&mut self) {
         self.finished.push_back(false);
         self.next += 1;
+    }
+
+    /// The expected message has come and lies on a lane.
+    #[inline]
+    pub(super) fn came_on(&mut self, lane: usize) {
+        self.came();
+        match self.lying.iter_mut().find(|(other, _)| *other == lane) {
+            Some((_, count)) => *count += 1,
+            None => self.lying.push((lane, 1)),
+        }
+    }
+
+    /// A message on a lane is finished. As [`Source::finish`].
+    #[inline]
+    pub(super) fn finish_on(&mut self, lane: usize, sequence: u64) -> bool {
+        if let Some((_, count)) = self.lying.iter_mut().find(|(other, _)| *other == lane) {
+            *count = count.saturating_sub(1);
+        }
+        self.finish(sequence)
+    }
+
+    /// Whether messages of it lie on a lane other than this.
+    #[inline]
+    pub(super) fn lies_elsewhere(&self, lane: usize) -> bool {
+        self.lying.iter().any(|(other, count)| *other != lane && *count > 0)
     }
 
     /// A message is finished. True when everything below it is finished too.
