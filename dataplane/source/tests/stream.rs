@@ -418,6 +418,16 @@ impl Turned {
         }
     }
 
+    /// One turn in which what has come is worked on.
+    fn settle_once(&mut self) {
+        let refused = self.refused();
+        self.until("somebody is turned away", |turned| turned.refused() > refused);
+    }
+
+    fn refused(&self) -> u64 {
+        self.receiver.counts().refused().map(|(_, count)| count).sum()
+    }
+
     /// Messages on a lane that nobody has passed.
     fn lying(&self, lane: usize) -> u64 {
         self.owners[lane].producer() - self.owners[lane].consumer()
@@ -518,6 +528,101 @@ fn a_message_that_comes_byte_by_byte_has_its_time_too(io_uring: bool) {
     assert!(sent.next().is_some(), "it was refused before its end");
 }
 
+/// Sends `bytes` and hangs up with a reset: what is on its way to the sender is thrown away.
+fn reset_after(address: SocketAddr, source: u32, bytes: &[u8]) {
+    let mut stream = greeted(address, source);
+    stream.write_all(bytes).expect("sent");
+    drop(stream); // the welcome was not read, so the kernel resets
+}
+
+fn a_class_that_stands_still_leaves_the_others_their_buffers(io_uring: bool) {
+    let mut turned = Turned::new(io_uring, StreamLimits { credit: 1 << 40, ..StreamLimits::default() });
+    let (mut stuck, mut lively) = (greeted(turned.address, 1), greeted(turned.address, 2));
+    let (still, going) = (message(2, 60, 0), message(1, 20_000, 0));
+    // One small message for nobody who moves, between every twenty kilobytes for somebody who does: over all buffers.
+    for n in 0..u64::from(LANE) + 20 {
+        stuck.write_all(&framed(1, n, &still)).expect("sent");
+        lively.write_all(&framed(2, n, &going)).expect("sent");
+        turned.until("the one that moves is served", |turned| {
+            let served = turned.lying(0) > 0;
+            turned.pass(0);
+            served
+        });
+    }
+    assert_eq!(turned.lying(1), u64::from(LANE), "the class that stands still has its lane full");
+    for n in u64::from(LANE) + 20..500 {
+        lively.write_all(&framed(2, n, &going)).expect("sent");
+        turned.until("the one that moves is served", |turned| {
+            let served = turned.lying(0) > 0;
+            turned.pass(0);
+            served
+        });
+    }
+    // And what stood still goes on where it was.
+    turned.until("all of it comes", |turned| {
+        turned.pass(1);
+        turned.receiver.counts().delivered == 500 + u64::from(LANE) + 20 && turned.lying(1) == 0
+    });
+}
+
+fn connections_that_break_leave_nothing_behind(io_uring: bool) {
+    let mut turned = Turned::new(io_uring, StreamLimits { connections: 64, ..StreamLimits::default() });
+    let whole = framed(1, 0, &message(1, 5_000, 0));
+    for round in 0..200_usize {
+        let cut = (round * 53) % whole.len();
+        match round % 4 {
+            0 => reset_after(turned.address, 1, &whole[..cut]),
+            1 => drop(TcpStream::connect(turned.address).expect("a connection")),
+            2 => {
+                let stream = greeted(turned.address, 1);
+                stream.shutdown(std::net::Shutdown::Write).expect("a mode"); // half open, and then gone
+            }
+            _ => {
+                let mut stream = TcpStream::connect(turned.address).expect("a connection");
+                stream.write_all(&whole[..cut.min(31)]).expect("sent");
+            }
+        }
+        turned.until("it is noticed", |turned| {
+            let counts = turned.receiver.counts();
+            counts.connected == round as u64 + 1 && counts.connections <= 8
+        });
+    }
+    turned.until("all are gone", |turned| turned.receiver.counts().connections == 0);
+    turned.pass(0);
+    // Every buffer is free again: more than all of them goes through.
+    let (mut stream, count) = (greeted(turned.address, 9), 1_000_u64);
+    for n in 0..count {
+        stream.write_all(&framed(9, n, &message(1, 5_000, 0))).expect("sent");
+        turned.until("it is served", |turned| {
+            let served = turned.lying(0) > 0;
+            turned.pass(0);
+            served
+        });
+    }
+}
+
+fn a_flood_of_connections_is_turned_away_and_ends(io_uring: bool) {
+    let mut turned = Turned::new(io_uring, StreamLimits { connections: 10, ..StreamLimits::default() });
+    let mut inside: Vec<TcpStream> = (0..10).map(|source| greeted(turned.address, source)).collect();
+    turned.until("ten are in", |turned| turned.receiver.counts().connections == 10);
+    for _ in 0..300 {
+        let mut beyond = TcpStream::connect(turned.address).expect("the kernel takes it");
+        beyond.set_read_timeout(Some(DEADLINE)).expect("a deadline");
+        turned.settle_once();
+        let (says, word) = word(&mut beyond).expect("a last word");
+        assert_eq!((says, word.reason.get()), (StreamSays::Refused, StreamError::TooMany as u16));
+    }
+    assert_eq!((turned.receiver.counts().connections, turned.receiver.counts().connected), (10, 10));
+    for (stream, source) in inside.iter_mut().zip(0..) {
+        stream.write_all(&framed(source, 0, &message(1, 60, 0))).expect("sent");
+    }
+    turned.until("those inside are served", |turned| turned.lying(0) == 10);
+    inside.clear();
+    turned.until("their places are free", |turned| turned.receiver.counts().connections == 0);
+    let _late = greeted(turned.address, 77);
+    turned.until("somebody takes one", |turned| turned.receiver.counts().connections == 1);
+}
+
 /// Every test over io_uring, and over what is there where the kernel refuses that.
 macro_rules! both_ways {
     ($($name:ident)*) => {
@@ -527,6 +632,9 @@ macro_rules! both_ways {
 }
 
 both_ways! {
+    a_class_that_stands_still_leaves_the_others_their_buffers
+    connections_that_break_leave_nothing_behind
+    a_flood_of_connections_is_turned_away_and_ends
     however_a_stream_is_cut_its_messages_are_the_same
     a_taker_that_stands_still_stops_the_sender_and_loses_nothing
     who_breaks_the_rules_is_told_why

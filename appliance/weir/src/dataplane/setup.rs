@@ -110,7 +110,7 @@ pub(super) fn bind(config: &Config, ports: &mut [Port], classes: &KernelClasses,
     };
     let budget = queue_budget(shape)?;
     let queue_count: u32 = ports.iter().map(|port| port.queues).sum();
-    let streams = Area::of(config.tcp()).frames(memory.frame_size);
+    let streams = Area::of(config.tcp(), classes).frames(memory.frame_size);
     let frames = budget.frames.checked_mul(queue_count).and_then(|frames| frames.checked_add(streams));
     let frames = frames.context("more frames than 2^32; use fewer queues or smaller rings")?;
     let umem = Umem::create_with(UmemOptions {

@@ -102,12 +102,14 @@ pub(super) struct Area {
 
 impl Area {
     /// What the configuration asks for; nothing where nobody listens.
-    pub(super) fn of(spec: &TcpSpec) -> Self {
+    pub(super) fn of(spec: &TcpSpec, classes: &KernelClasses) -> Self {
         if spec.listen.is_empty() {
             return Self::default();
         }
         let lent = (spec.buffers_mib * ((1 << 20) / BUFFER_BYTES)) as u16; // at most 1024 MiB of 128 KiB
-        Self { lent, spare: (lent / 4).max(2) }
+        // One for each class at the least, so that one that stands still leaves the others theirs.
+        let least = classes.iter().len() as u16 + 1; // at most MAX_CLASSES
+        Self { lent, spare: (lent / 4).max(least) }
     }
 
     /// Frames of `frame_size` bytes that it takes.
@@ -263,7 +265,7 @@ pub(super) fn start(
         ListenAddress::Tcp(address) => Listening::tcp(*address),
         ListenAddress::Local(path) => Listening::local(path),
     };
-    let area = Area::of(&spec);
+    let area = Area::of(&spec, &dataplane.classes);
     let frames = umem.frames() - area.frames(umem.frame_size());
     let setup = StreamSetup {
         start: u64::from(frames) * u64::from(umem.frame_size()),

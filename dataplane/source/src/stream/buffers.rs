@@ -13,8 +13,8 @@ pub(super) struct Buffers {
     idle: Vec<u16>,
     /// Others that are free.
     spare: Vec<u16>,
-    /// The one in which messages are put together, and how far it is used.
-    assembling: Option<(u16, u32)>,
+    /// For each lane the one in which its messages are put together, and how far it is used.
+    assembling: Vec<Option<(u16, u32)>>,
     size: u32,
 }
 
@@ -28,7 +28,7 @@ impl Buffers {
             lendable,
             idle: (0..lendable).rev().collect(),
             spare: (lendable..lendable + spare).rev().collect(),
-            assembling: None,
+            assembling: Vec::new(),
             size,
         }
     }
@@ -63,23 +63,34 @@ impl Buffers {
         self.free_if_done(buffer);
     }
 
-    /// A place for `bytes` in a buffer that is not lent: its number and the place in it. `None` while all are in use. It counts
-    /// as held once.
-    pub(super) fn assemble(&mut self, bytes: u32) -> Option<(u16, u32)> {
-        if let Some((buffer, used)) = self.assembling {
+    /// A place for `bytes` of lane `lane` in a buffer that is not lent: its number and the place in it. `None` while all are
+    /// in use but `leave`. It counts as held once.
+    pub(super) fn assemble(&mut self, lane: usize, bytes: u32, leave: usize) -> Option<(u16, u32)> {
+        if self.assembling.len() <= lane {
+            self.assembling.resize(lane + 1, None);
+        }
+        if let Some((buffer, used)) = self.assembling[lane] {
             if used + bytes <= self.size {
-                self.assembling = Some((buffer, used + bytes));
+                self.assembling[lane] = Some((buffer, used + bytes));
                 self.hold(buffer);
                 return Some((buffer, used));
             }
-            self.assembling = None;
+            self.assembling[lane] = None;
             self.emptied(buffer);
+        }
+        if self.spare.len() <= leave {
+            return None;
         }
         let buffer = self.spare.pop()?;
         self.set_open(buffer, true);
         self.hold(buffer);
-        self.assembling = Some((buffer, bytes));
+        self.assembling[lane] = Some((buffer, bytes));
         Some((buffer, 0))
+    }
+
+    /// Whether a lane has a buffer that its messages are put together in.
+    pub(super) fn is_assembling(&self, lane: usize) -> bool {
+        self.assembling.get(lane).is_some_and(Option::is_some)
     }
 
     fn set_open(&mut self, buffer: u16, open: bool) {
@@ -116,10 +127,11 @@ mod tests {
     #[test]
     fn messages_are_put_together_side_by_side() {
         let mut buffers = Buffers::new(1, 1, 100);
-        assert_eq!([buffers.assemble(40), buffers.assemble(60)], [Some((1, 0)), Some((1, 40))]);
-        assert_eq!(buffers.assemble(1), None, "it is full and in use");
+        assert_eq!([buffers.assemble(0, 40, 0), buffers.assemble(0, 60, 0)], [Some((1, 0)), Some((1, 40))]);
+        assert_eq!(buffers.assemble(0, 1, 0), None, "it is full and in use");
         buffers.let_go(1);
         buffers.let_go(1);
-        assert_eq!(buffers.assemble(100), Some((1, 0)));
+        assert_eq!(buffers.assemble(1, 1, 1), None, "it is left for somebody else");
+        assert_eq!(buffers.assemble(0, 100, 0), Some((1, 0)));
     }
 }

@@ -41,7 +41,7 @@ pub struct StreamSetup {
     pub start: u64,
     /// Buffers that the kernel fills, a power of two.
     pub lent: u16,
-    /// Buffers in which messages are put together.
+    /// Buffers in which messages are put together, at least one for each lane.
     pub spare: u16,
     /// Where to listen.
     pub listeners: Vec<Listening>,
@@ -107,6 +107,10 @@ pub struct Receiver {
     news: Vec<usize>,
     /// Lanes that the log takes.
     durable: u64,
+    /// Lent buffers that the frames of one lane may lie in.
+    share: usize,
+    /// Number of the first spare buffer.
+    lendable: u16,
     /// The time of this turn.
     now_ns: u64,
     looked_ns: u64,
@@ -126,6 +130,8 @@ impl Receiver {
         for (number, listener) in listeners.iter().enumerate() {
             ring.accept(listener, number)?;
         }
+        // A class that stands still leaves the others theirs.
+        let share = (usize::from(lent) / (lanes.len() + 1)).max(1);
         let lanes = lanes.into_iter().map(|(memory, size)| StreamLane::new(memory, size));
         Ok(Self {
             ring,
@@ -146,6 +152,8 @@ impl Receiver {
             returned: false,
             news: Vec::new(),
             durable,
+            share,
+            lendable: lent,
             now_ns: 0,
             looked_ns: 0,
             deaf: Vec::new(),
@@ -494,7 +502,7 @@ impl Receiver {
         place: Place,
         steering: &mut dyn Steering,
     ) -> Result<Step, StreamError> {
-        let Self { umem, lanes, buffers, sources, counts, limits, .. } = self;
+        let Self { umem, lanes, sources, counts, limits, .. } = self;
         let Some(at) = connection.source else { return Err(StreamError::NoHello) };
         let Some(source) = sources.get_mut(at) else { return Err(StreamError::NoHello) };
         let bytes = match place {
@@ -528,28 +536,19 @@ impl Receiver {
                 let Some(lane) = lanes.get_mut(number) else { return Err(StreamError::BadMessage) };
                 // After a kill everything up to the last durable message of a source counts as acknowledged. So nothing
                 // becomes durable before what came before it on other lanes was passed.
-                if !lane.has_room() || self.durable >> number & 1 == 1 && source.lies_elsewhere(number) {
+                let waits = !lane.has_room() || self.durable >> number & 1 == 1 && source.lies_elsewhere(number);
+                let Some((buffer, address)) = (if waits { None } else { self.lay(connection, place, number, stride) })
+                else {
                     return Ok(Step::Waits);
-                }
-                let (buffer, address) = match place {
-                    Place::There { buffer, address } => {
-                        buffers.hold(buffer);
-                        (buffer, address)
-                    }
-                    Place::Carried => {
-                        let Some((buffer, offset)) = buffers.assemble(stride as u32) else { return Ok(Step::Waits) };
-                        let address = self.ring.address(buffer) + u64::from(offset);
-                        umem.write(address, &connection.carry);
-                        counts.copied += stride as u64;
-                        (buffer, address)
-                    }
                 };
-                umem.write(address, meta.as_bytes());
+                self.umem.write(address, meta.as_bytes());
                 let frame = address + FrameMeta::SIZE as u64;
                 let descriptor = Descriptor { address: frame, length: STREAM_PREFIX as u32 + length, options: 0 };
-                lane.put(descriptor, Held { source: at, sequence, buffer });
-                source.came_on(number);
-                counts.delivered += 1;
+                if let (Some(lane), Some(source)) = (self.lanes.get_mut(number), self.sources.get_mut(at)) {
+                    lane.put(descriptor, Held { source: at, sequence, buffer });
+                    source.came_on(number);
+                }
+                self.counts.delivered += 1;
             }
             fate => {
                 let count = if fate == Fate::Drop { &mut counts.dropped } else { &mut counts.untaken };
@@ -563,6 +562,27 @@ impl Receiver {
         self.counts.messages += 1;
         self.counts.bytes += u64::from(length);
         Ok(Step::Through)
+    }
+
+    /// Where a message for lane `number` lies from now on: in the buffer it came in, if it came whole and its lane has not its
+    /// share of buffers; else side by side with others of the lane, which takes a copy. `None` while there is no room.
+    fn lay(&mut self, connection: &Connection, place: Place, number: usize, stride: usize) -> Option<(u16, u64)> {
+        if let Place::There { buffer, address } = place
+            && self.lanes.get(number)?.may_hold(buffer, self.share)
+        {
+            self.buffers.hold(buffer);
+            return Some((buffer, address));
+        }
+        let leave = leave_to_others(&self.lanes, &self.buffers, number, self.lendable);
+        let (buffer, offset) = self.buffers.assemble(number, stride as u32, leave)?;
+        let to = self.ring.address(buffer) + u64::from(offset);
+        let bytes = match place {
+            Place::There { address, .. } => self.umem.bytes(address, stride as u32).unwrap_or_default(),
+            Place::Carried => &connection.carry,
+        };
+        self.umem.write(to, bytes);
+        self.counts.copied += stride as u64;
+        Some((buffer, to))
     }
 
     fn ended(&mut self, name: u64, error: Option<&std::io::Error>) {
@@ -666,6 +686,18 @@ impl Receiver {
             self.forget(place);
         }
     }
+}
+
+/// Spare buffers that lane `number` must not take, because other lanes have none yet. One that has none itself may take any:
+/// nothing of it lies there that would be passed, so nothing would wake it.
+fn leave_to_others(lanes: &[StreamLane], buffers: &Buffers, number: usize, first_spare: u16) -> usize {
+    if !lanes.get(number).is_some_and(|lane| lane.lies_from(first_spare)) {
+        return 0;
+    }
+    let has_none = |(place, lane): &(usize, &StreamLane)| {
+        *place != number && !buffers.is_assembling(*place) && !lane.lies_from(first_spare)
+    };
+    lanes.iter().enumerate().filter(has_none).count()
 }
 
 /// Bytes from the header at the start of `bytes` to the next one; `None` while the header is not whole.
