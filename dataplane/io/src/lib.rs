@@ -7,6 +7,7 @@
 //! | [`umem`] | the frames' memory on hugepages, and a taker's read-only view of it |
 //! | [`xdp`] | AF_XDP sockets and their rings |
 //! | [`fds`] | file descriptors passed over unix sockets |
+//! | [`sockets`] | io_uring, else epoll: many stream sockets received from into the frames' memory |
 //! | [`wait`] | epoll, eventfd, timerfd, pidfd |
 //! | [`sandbox`] | mseal, credentials, Landlock, seccomp: what a worker gives up |
 //! | [`cpu`] | kinds of cores, roles, pinning, real-time priority |

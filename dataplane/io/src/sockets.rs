@@ -6,7 +6,7 @@
 //! ```
 //! The buffers are a ring that the kernel takes from by itself (a provided-buffer ring). Since Linux 6.12 it goes on with a
 //! buffer where the last piece ended, so a connection that sends single bytes costs no more than it sends; before that each
-//! piece takes a buffer.
+//! piece takes a buffer. Where the kernel refuses io_uring, [`StreamPort`] does the same over epoll and says so.
 
 mod poll;
 mod port;

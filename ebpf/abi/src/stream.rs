@@ -211,7 +211,7 @@ impl StreamError {
             Self::Credit => "more was sent than the credit allows; wait for progress before sending on",
             Self::Superseded => "another connection of this source took over; one sender for each source",
             Self::TooMany => "as many connections are open as the configuration allows; raise `tcp.connections`",
-            Self::Stalled => "nothing came in the middle of a hello or a message; send whole messages",
+            Self::Stalled => "a hello or a message took too long from its first byte to its last; send whole messages",
         }
     }
 }
