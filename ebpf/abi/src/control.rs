@@ -20,6 +20,11 @@ pub const STAMPS: u8 = 1 << 6;
 /// What rules said of a flow is [remembered](crate::known) for its next frame. Off only to measure what the first costs.
 pub const REMEMBERS: u8 = 1 << 7;
 
+/// [`Control::services`]: which bank of services is in force.
+pub const SERVICE_BANK: u8 = 1 << 0;
+/// [`Control::services`]: there are services.
+pub const HAS_SERVICES: u8 = 1 << 1;
+
 /// The one value of the control map.
 ///
 /// Everything that must change together is in the one byte `state`, so that a change is atomic however the kernel
@@ -31,8 +36,10 @@ pub struct Control {
     pub flow_key: [u64; 2],
     /// The bits above.
     pub state: u8,
+    /// The bits that speak of services; a byte of their own, since they change by themselves.
+    pub services: u8,
     /// 0.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
     /// The generation that was given out last; see [`RuleSet::generation`](crate::ruleset::RuleSet::generation). For the
     /// loader only, which finds it here again after a restart.
     pub generation: u32,
@@ -82,5 +89,11 @@ impl Control {
     #[inline(always)]
     pub const fn agent_bank(&self) -> u32 {
         ((self.state & AGENT_BANK) >> 1) as u32
+    }
+
+    /// Bank of services in force, 0 or 1.
+    #[inline(always)]
+    pub const fn service_bank(&self) -> u32 {
+        (self.services & SERVICE_BANK) as u32
     }
 }

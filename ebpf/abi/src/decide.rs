@@ -1,16 +1,18 @@
 //! The decision: one source for the kernel and for the host.
 //!
-//! Order: a malformed frame is counted and passes · flow verdict · first matching rule · flag bucket · a message to
-//! a known agent is forwarded · everything else passes.
+//! Order: a malformed frame is counted and passes · flow verdict · first matching rule · flag bucket · a frame to a
+//! service goes to one of its agents · a message to a known agent is forwarded · everything else passes.
 
 use crate::action::Action;
 use crate::agents::{Agent, AgentTable};
-use crate::control::{Control, HAS_AGENTS, HAS_BUCKETS, HAS_RULES, NEEDS_FLOW};
-use crate::decode::Decoded;
+use crate::control::{Control, HAS_AGENTS, HAS_BUCKETS, HAS_RULES, HAS_SERVICES, NEEDS_FLOW};
+use crate::decode::{Decoded, OPENS};
 use crate::flow::{FLOW_HEADER_SLOT, FlowVerdict, bucket, slot};
+use crate::maglev::SLOTS;
 use crate::meta::NO_RULE;
 use crate::reason::Reason;
 use crate::ruleset::{NO_CLASS, RuleSet};
+use crate::services::{Backend, Connection, NO_SERVICE, ServiceIndex, ServiceTable, Wrap, slot_of};
 
 /// What a decision looks up. The classifier reads maps, the host reads its own copies.
 pub trait Tables {
@@ -33,6 +35,12 @@ pub trait Tables {
     fn verdict(&self, slot: usize) -> FlowVerdict;
     /// CLOCK_MONOTONIC in whole seconds.
     fn seconds(&self) -> u32;
+    /// A bank's index of services.
+    fn service_index(&self, bank: u32) -> Option<&ServiceIndex>;
+    /// A service in a bank.
+    fn service(&self, bank: u32, number: u8) -> Option<&ServiceTable>;
+    /// Who has the connection with this fingerprint.
+    fn connection(&self, flow: u64) -> Option<Connection>;
 }
 
 /// What happens to a frame, and why.
@@ -54,6 +62,31 @@ pub struct Decision<'a> {
     pub flow: u64,
     /// Whom the frame is rewritten for: set for forward and mirror only.
     pub agent: Option<&'a Agent>,
+    /// Number of the service that the frame is to, [`NO_SERVICE`] where none was asked or found.
+    pub service: u8,
+    /// Which agent of the service it goes to, instead of one that a message names.
+    pub served: Option<Served<'a>>,
+}
+
+/// The pick of a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served<'a> {
+    /// How the frame travels.
+    pub wrap: &'a Wrap,
+    /// To whom.
+    pub backend: &'a Backend,
+    /// The backend's place in the service.
+    pub place: u8,
+    /// True when the connection was known; false when the slot decided and the connection is to be remembered.
+    pub known: bool,
+}
+
+impl Served<'_> {
+    /// What is to be remembered of the connection.
+    #[inline(always)]
+    pub const fn connection(&self) -> Connection {
+        Connection { agent: self.backend.agent.id, place: self.place as u32 }
+    }
 }
 
 impl Decision<'_> {
@@ -78,6 +111,8 @@ impl Decision<'_> {
             by_verdict: false,
             flow: 0,
             agent: None,
+            service: NO_SERVICE,
+            served: None,
         }
     }
 }
@@ -109,6 +144,13 @@ pub fn decide<'a, T: Tables>(tables: &'a T, decoded: &Decoded) -> Decision<'a> {
         decision.rule = steered.0 as u16;
         decision.class = (steered.0 >> 16) as u8;
         decision.by_flag = wish.is_some() && decision.rule == NO_RULE;
+    }
+    if wish.is_none()
+        && control.services & HAS_SERVICES != 0
+        && let Some(index) = tables.service_index(control.service_bank())
+        && let Some((number, by_port)) = index.find(&decoded.outer)
+    {
+        return serve(tables, control, decoded, number, by_port, decision);
     }
     match wish {
         None if decoded.kind == 0 => decision,
@@ -180,6 +222,43 @@ pub fn steer(control: &Control, set: &RuleSet, decoded: &Decoded, flow: u64, zer
         }
     }
     Steered::NOTHING
+}
+
+/// Picks the agent of a frame to a service: the one that has the connection, else the one whose slot it is.
+#[inline(always)]
+fn serve<'a, T: Tables>(
+    tables: &'a T,
+    control: &Control,
+    decoded: &Decoded,
+    number: u8,
+    by_port: bool,
+    decision: Decision<'a>,
+) -> Decision<'a> {
+    let mut decision = Decision { service: number, ..decision };
+    if by_port && decoded.outer.is_partial() {
+        return Decision { reason: Reason::ServiceFragment as u8, ..decision };
+    }
+    let Some(table) = tables.service(control.service_bank(), number) else { return decision };
+    if decision.flow == 0 {
+        decision.flow = tables.fingerprint(decoded);
+    }
+    let opens = decoded.outer.flags & OPENS != 0;
+    let keeper = tables.connection(decision.flow).and_then(|connection| table.keeper(connection, opens));
+    let place = match keeper {
+        Some(place) => place,
+        None if table.up == 0 => return Decision { reason: Reason::NoAgentUp as u8, ..decision },
+        // The minimum is for the verifier, which does not see that a slot is below their number.
+        None => table.slots[(slot_of(decision.flow) as usize).min(SLOTS - 1)],
+    };
+    let backend = &table.backends[place as usize];
+    if backend.agent.ifindex == 0 {
+        return Decision { reason: Reason::NoEgress as u8, ..decision };
+    }
+    if decoded.hop_limit <= 1 {
+        return Decision { action: Action::Drop, reason: Reason::HopLimit as u8, ..decision };
+    }
+    let served = Served { wrap: &table.wrap, backend, place, known: keeper.is_some() };
+    Decision { action: Action::Forward, agent: Some(&backend.agent), served: Some(served), ..decision }
 }
 
 /// Finds the agent of a message; `wish` is the rule's, `None` for the base path.

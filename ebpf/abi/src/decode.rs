@@ -44,6 +44,8 @@ pub const MORE_FRAGMENTS: u8 = 2;
 pub const PORTS: u8 = 4;
 /// [`Layers::flags`]: the whole IP packet lies in the frame's first buffer.
 pub const WHOLE: u8 = 8;
+/// [`Layers::flags`]: a TCP segment that opens a connection: SYN without ACK.
+pub const OPENS: u8 = 16;
 
 /// An address as two numbers; IPv4 is in the lower 32 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -73,7 +75,7 @@ pub struct Layers {
     pub version: u8,
     /// IP protocol, after IPv6 extension headers.
     pub protocol: u8,
-    /// [`FRAGMENT`], [`MORE_FRAGMENTS`], [`PORTS`], [`WHOLE`].
+    /// [`FRAGMENT`], [`MORE_FRAGMENTS`], [`PORTS`], [`WHOLE`], [`OPENS`].
     pub flags: u8,
     /// Offset of the fragment in its packet, in units of eight bytes as both headers give it.
     pub fragment_offset: u16,

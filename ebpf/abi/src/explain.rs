@@ -6,6 +6,7 @@ use crate::decode::{Decoded, Layers, decode_inner_slice, decode_slice};
 use crate::flow::{bucket, fingerprint};
 use crate::meta::NO_RULE;
 use crate::reason::Reason;
+use crate::services::{NO_SERVICE, slot_of};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// [`Explanation::agent_egress`] where no agent is concerned.
@@ -41,6 +42,16 @@ pub struct Explanation {
     pub agent_egress: u8,
     /// 1 when `inner` was decoded.
     pub has_inner: u8,
+    /// Number of the service that the frame is to, [`NO_SERVICE`] for none.
+    pub service: u8,
+    /// Slot of the flow in the service's table; 0 where there is no service.
+    pub slot: u32,
+    /// Place of the agent in the service; 0 where none was picked.
+    pub place: u8,
+    /// 1 when an agent of the service was picked.
+    pub served: u8,
+    /// 1 when the connection was known.
+    pub known: u8,
     /// 0.
     pub reserved: u8,
 }
@@ -57,6 +68,11 @@ impl Explanation {
         self.reason = decision.reason;
         self.by_flag = decision.by_flag as u8;
         self.by_verdict = decision.by_verdict as u8;
+        self.service = decision.service;
+        self.slot = if decision.service == NO_SERVICE { 0 } else { slot_of(self.flow) };
+        if let Some(served) = &decision.served {
+            (self.place, self.served, self.known) = (served.place, 1, served.known as u8);
+        }
         (self.agent, self.agent_egress) = match decision.agent {
             Some(agent) => (agent.id, agent.egress),
             None => (0, NO_EGRESS),
@@ -93,10 +109,15 @@ impl Explanation {
         (self.has_inner != 0).then_some(&self.inner)
     }
 
+    /// Number of the service that the frame is to.
+    pub fn service(&self) -> Option<u8> {
+        (self.service != NO_SERVICE).then_some(self.service)
+    }
+
     /// The agent the frame is rewritten for.
     pub fn agent(&self) -> Option<u32> {
         (self.agent_egress != NO_EGRESS).then_some(self.agent)
     }
 }
 
-const _: () = assert!(core::mem::size_of::<Explanation>() == 168);
+const _: () = assert!(core::mem::size_of::<Explanation>() == 176);

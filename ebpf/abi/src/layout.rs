@@ -1,7 +1,7 @@
 //! Sizes of the maps and the names under which they are pinned.
 
 /// Version of all map layouts; pinned maps of another version are not reused. Raise it with every change of a map.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Rules in one rule set; a bit vector has one bit for each.
 pub const MAX_RULES: usize = 1024;
@@ -36,6 +36,14 @@ pub const MAP_SOCKETS: &str = "SOCKETS";
 pub const MAP_EGRESS: &str = "EGRESS";
 /// Name of the map of [`Known`](crate::known::Known) flows, `KNOWN_SLOTS` for each CPU.
 pub const MAP_KNOWN: &str = "KNOWN";
+/// Name of the map with two banks of [`ServiceIndex`](crate::services::ServiceIndex).
+pub const MAP_SERVICE_INDEX: &str = "SERVICE_INDEX";
+/// Name of the map with two banks of [`ServiceTable`](crate::services::ServiceTable), one for each service.
+pub const MAP_SERVICES: &str = "SERVICES";
+/// Name of the map of [`Connection`](crate::services::Connection) by fingerprint.
+pub const MAP_CONNECTIONS: &str = "CONNECTIONS";
+/// Name of the per-CPU map of [`ServiceCount`](crate::services::ServiceCount).
+pub const MAP_SERVICE_COUNTS: &str = "SERVICE_COUNTS";
 /// Name of the map with the last [`Explanation`](crate::explain::Explanation).
 pub const MAP_EXPLANATION: &str = "EXPLANATION";
 /// Name of the map with the traffic generator's [`Plan`](crate::generator::Plan).
@@ -57,6 +65,8 @@ pub mod program {
     pub const SINK_DROP: &str = "sink_drop";
     /// The classifier, with what it did to the frame undone at the end, so that a test-run can repeat it.
     pub const MEASURE: &str = "measure";
+    /// The same, and every turn is another flow.
+    pub const MEASURE_NEW: &str = "measure_new";
     /// Passes, nothing else: the floor of measurements.
     pub const EMPTY_PASS: &str = "empty_pass";
     /// Redirects to egress slot 0, nothing else.

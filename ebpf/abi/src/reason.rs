@@ -62,6 +62,14 @@ pub enum Reason {
     BadMessageLayout,
     /// The batch names more events than it has bytes for, or unknown flags.
     BadBatch,
+    /// The frame is to a service of which no agent is up.
+    NoAgentUp,
+    /// The frame is the first fragment of a packet to a service's port; the others do not name the port.
+    ServiceFragment,
+    /// With the headers in front the packet is longer than the agent's link takes.
+    TooLongForAgent,
+    /// The driver left no room in front of the frame for the outer headers.
+    NoHeaderRoom,
 }
 
 impl Reason {
@@ -69,7 +77,7 @@ impl Reason {
     pub const COUNT: usize = Reason::ALL.len();
 
     /// Every reason, in the order of its number.
-    pub const ALL: [Reason; 28] = [
+    pub const ALL: [Reason; 32] = [
         Reason::None,
         Reason::RuleDrop,
         Reason::FlowVerdictDrop,
@@ -98,6 +106,10 @@ impl Reason {
         Reason::TruncatedMessage,
         Reason::BadMessageLayout,
         Reason::BadBatch,
+        Reason::NoAgentUp,
+        Reason::ServiceFragment,
+        Reason::TooLongForAgent,
+        Reason::NoHeaderRoom,
     ];
 
     /// The reason with this number.
@@ -141,6 +153,10 @@ impl Reason {
             Reason::TruncatedMessage => "truncated-message",
             Reason::BadMessageLayout => "bad-message-layout",
             Reason::BadBatch => "bad-batch",
+            Reason::NoAgentUp => "no-agent-up",
+            Reason::ServiceFragment => "service-fragment",
+            Reason::TooLongForAgent => "too-long-for-agent",
+            Reason::NoHeaderRoom => "no-header-room",
         }
     }
 
@@ -177,6 +193,10 @@ impl Reason {
                 "a part of the message lies outside its payload, overlaps another or contradicts the modality mask"
             }
             Reason::BadBatch => "the batch names more events than it has bytes for, or unknown flags",
+            Reason::NoAgentUp => "no agent of the service is up",
+            Reason::ServiceFragment => "a fragment to a service's port, and only the first of them names the port",
+            Reason::TooLongForAgent => "with the headers in front the packet is longer than the agent's link takes",
+            Reason::NoHeaderRoom => "the driver left no room in front of the frame for the outer headers",
         }
     }
 
@@ -188,7 +208,7 @@ impl Reason {
     /// True when the frame breaks its own format; such a frame is counted and passed to the stack.
     #[inline(always)]
     pub const fn is_malformed(self) -> bool {
-        self as u8 >= Reason::TruncatedEthernet as u8
+        self as u8 >= Reason::TruncatedEthernet as u8 && self as u8 <= Reason::BadBatch as u8
     }
 }
 
@@ -213,5 +233,6 @@ mod tests {
         assert_eq!(Reason::from_number(Reason::COUNT as u8), None);
         assert!(!Reason::NoMetadataRoom.is_malformed());
         assert!(Reason::BadBatch.is_malformed());
+        assert!(!Reason::NoAgentUp.is_malformed());
     }
 }

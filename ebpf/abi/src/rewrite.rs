@@ -32,7 +32,7 @@ pub trait Writer: Reader {
 
 /// Folds a sum of 16-bit or 32-bit words into 16 bits, as one's complement arithmetic allows.
 #[inline(always)]
-const fn fold(sum: u64) -> u16 {
+pub(crate) const fn fold(sum: u64) -> u16 {
     let sum = (sum >> 32) + (sum & 0xffff_ffff);
     let sum = (sum >> 16) + (sum & 0xffff);
     let sum = (sum >> 16) + (sum & 0xffff);
@@ -63,7 +63,7 @@ pub fn rewrite<W: Writer>(frame: W, decoded: &Decoded, agent: &Agent) {
 }
 
 #[inline(always)]
-fn set_mac<W: Writer>(frame: W, at: usize, mac: [u8; 6]) {
+pub(crate) fn set_mac<W: Writer>(frame: W, at: usize, mac: [u8; 6]) {
     frame.set_be32(at, u32::from_be_bytes([mac[0], mac[1], mac[2], mac[3]]));
     frame.set_be16(at + 4, u16::from_be_bytes([mac[4], mac[5]]));
 }
@@ -106,6 +106,35 @@ fn ipv6<W: Writer>(network: W, agent: &Agent) -> u64 {
     }
     network.set_u8(7, network.u8(7).wrapping_sub(1));
     change
+}
+
+/// Sends a sound frame on to `agent` as it is: new link addresses and one hop less.
+#[inline(always)]
+pub fn route<W: Writer>(frame: W, decoded: &Decoded, agent: &Agent) {
+    let network = decoded.network_offset;
+    if network > 0xff || !frame.has(14) {
+        return;
+    }
+    set_mac(frame, 0, agent.mac);
+    set_mac(frame, 6, agent.source_mac);
+    spend_hop(frame.skip(network as usize), decoded.outer.version == 4);
+}
+
+/// Counts TTL or hop limit down, which the decision lets be 2 at least.
+#[inline(always)]
+pub(crate) fn spend_hop<W: Writer>(network: W, is_v4: bool) {
+    if !network.has(20) {
+        return;
+    }
+    if is_v4 {
+        let life = network.le16(8);
+        let shorter = life.wrapping_sub(1);
+        let checksum = network.le16(10);
+        network.set_le16(8, shorter);
+        network.set_le16(10, !fold((!checksum) as u64 + (!life) as u64 + shorter as u64));
+    } else {
+        network.set_u8(7, network.u8(7).wrapping_sub(1));
+    }
 }
 
 /// The host's writing cursor.

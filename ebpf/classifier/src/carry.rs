@@ -14,9 +14,11 @@ use weir_ebpf_abi::layout::{MAX_CLASSES, SOCKET_SLOTS};
 use weir_ebpf_abi::meta::{FrameMeta, META_MAGIC, NO_RULE};
 use weir_ebpf_abi::reason::Reason;
 use weir_ebpf_abi::rewrite::{Writer, rewrite};
+use weir_ebpf_abi::services::UNSERVED;
 
 use crate::maps::{COUNTERS, EGRESS, Maps, RULE_COUNTS, SOCKETS};
 use crate::packet::{Packet, first_buffer, frame_length};
+use crate::serve;
 
 /// Does what was decided and counts it; gives the XDP return code.
 #[inline(always)]
@@ -34,13 +36,24 @@ pub(crate) fn carry_out(ctx: *mut xdp_md, maps: &Maps, decoded: &Decoded, decisi
         unsafe { &mut *place }.count(bytes);
     }
     match decision.action {
-        Action::Pass => pass(counters, decision.reason, bytes),
+        Action::Pass => {
+            if decision.reason == Reason::NoAgentUp as u8 {
+                serve::count(decision.service, UNSERVED, bytes, false);
+            }
+            pass(counters, decision.reason, bytes)
+        }
         Action::Drop => {
             note(counters, decision.reason);
             counters.dropped.count(bytes);
             XDP_DROP
         }
         Action::Forward => {
+            if let Some(served) = &decision.served {
+                return match serve::prepare(ctx, decoded, &decision, served, bytes) {
+                    Ok(()) => forward(ctx, counters, &served.backend.agent, bytes),
+                    Err(reason) => pass(counters, reason as u8, bytes),
+                };
+            }
             let Some(agent) = decision.agent else { return pass(counters, decision.reason, bytes) };
             rewrite(Packet::new(ctx), decoded, agent);
             forward(ctx, counters, agent, bytes)
@@ -194,7 +207,10 @@ fn describe(ctx: *mut xdp_md, meta: &FrameMeta) -> bool {
 
 /// Takes the description away and gives the spent hop back; see [`crate::classify::measure`].
 #[inline(always)]
-pub(crate) fn undo(ctx: *mut xdp_md, decoded: &Decoded, forwards: bool, code: u32) {
+pub(crate) fn undo(ctx: *mut xdp_md, decoded: &Decoded, forwards: bool, overhead: usize, code: u32) {
+    if overhead != 0 {
+        serve::unwrap(ctx, decoded, overhead);
+    }
     if !forwards {
         if code == XDP_REDIRECT {
             // SAFETY: the program's own context; the helper refuses where there is no description.

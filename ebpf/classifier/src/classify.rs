@@ -9,7 +9,7 @@ use weir_ebpf_abi::decide::{Tables, decide};
 use weir_ebpf_abi::decode::{Decoded, decode};
 
 use crate::carry::{carry_out, undo};
-use crate::maps::{EXPLANATION, Maps};
+use crate::maps::{EXPLANATION, Maps, SINK};
 use crate::packet::Packet;
 use crate::parts::{decode_frame, decode_inner_frame};
 
@@ -29,13 +29,32 @@ pub(crate) fn classify(ctx: XdpContext) -> u32 {
 #[xdp(frags)]
 pub(crate) fn measure(ctx: XdpContext) -> u32 {
     let Some(maps) = Maps::open() else { return XDP_PASS };
+    repeat(&ctx, maps)
+}
+
+/// As [`measure`], and every turn is another flow to the services: what the first frame of a connection costs.
+#[xdp(frags)]
+pub(crate) fn measure_new(ctx: XdpContext) -> u32 {
+    let Some(maps) = Maps::open() else { return XDP_PASS };
+    let Some(turn) = SINK.get_ptr_mut(0) else { return XDP_PASS };
+    // SAFETY: this CPU's own value, which no other program touches while this one runs.
+    let turn = unsafe { &mut *turn };
+    turn.frames = turn.frames.wrapping_add(1);
+    // An odd factor, so that the slots are walked through without a pattern.
+    repeat(&ctx, maps.salted(turn.frames.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+}
+
+#[inline(always)]
+fn repeat(ctx: &XdpContext, maps: Maps) -> u32 {
     let mut place = MaybeUninit::uninit();
     let decoded = blank(&mut place);
     decode(Packet::new(ctx.ctx), decoded);
     let decision = decide(&maps, decoded);
     let forwards = decision.agent.is_some();
+    let overhead = decision.served.map_or(0, |served| served.wrap.overhead());
     let code = carry_out(ctx.ctx, &maps, decoded, decision);
-    undo(ctx.ctx, decoded, forwards, code);
+    // What passes after all was not wrapped.
+    undo(ctx.ctx, decoded, forwards, if code == XDP_PASS { 0 } else { overhead }, code);
     code
 }
 

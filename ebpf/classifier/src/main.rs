@@ -19,6 +19,8 @@ mod packet;
 #[cfg(target_arch = "bpf")]
 mod parts;
 #[cfg(target_arch = "bpf")]
+mod serve;
+#[cfg(target_arch = "bpf")]
 mod sink;
 
 /// The kernel lends some helpers to GPL-compatible programs only.

@@ -2,7 +2,7 @@
 
 use core::cell::UnsafeCell;
 
-use aya_ebpf::btf_maps::{Array, DevMap, PerCpuArray, XskMap};
+use aya_ebpf::btf_maps::{Array, DevMap, LruHashMap, PerCpuArray, XskMap};
 use aya_ebpf::helpers::generated::bpf_get_smp_processor_id;
 use aya_ebpf::macros::btf_map;
 use weir_ebpf_abi::agents::AgentTable;
@@ -16,6 +16,10 @@ use weir_ebpf_abi::generator::Plan;
 use weir_ebpf_abi::known::{KNOWN_SLOTS, Key, Known};
 use weir_ebpf_abi::layout::{MAX_EGRESS, MAX_RULES, SOCKET_SLOTS};
 use weir_ebpf_abi::ruleset::RuleSet;
+use weir_ebpf_abi::services::{
+    CONNECTIONS as CONNECTION_ENTRIES, COUNT_ENTRIES, Connection, MAX_SERVICES, ServiceCount, ServiceIndex,
+    ServiceTable, table_entry,
+};
 
 use crate::parts::{fingerprint_frame, steer_frame};
 
@@ -40,6 +44,14 @@ pub(crate) static RULE_COUNTS: PerCpuArray<RuleCount, MAX_RULES> = PerCpuArray::
 pub(crate) static SOCKETS: XskMap<SOCKET_SLOTS> = XskMap::new();
 #[btf_map]
 pub(crate) static EGRESS: DevMap<MAX_EGRESS> = DevMap::new();
+#[btf_map]
+pub(crate) static SERVICE_INDEX: Array<ServiceIndex, 2> = Array::new();
+#[btf_map]
+pub(crate) static SERVICES: Array<ServiceTable, { 2 * MAX_SERVICES }> = Array::new();
+#[btf_map]
+pub(crate) static CONNECTIONS: LruHashMap<u64, Connection, CONNECTION_ENTRIES> = LruHashMap::new();
+#[btf_map]
+pub(crate) static SERVICE_COUNTS: PerCpuArray<ServiceCount, COUNT_ENTRIES> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static EXPLANATION: Array<Explanation, 1> = Array::new();
 #[btf_map]
@@ -69,6 +81,8 @@ pub(crate) struct Maps {
     pub(crate) control: &'static Control,
     /// Whether what is known of a flow counts, or all is looked up afresh.
     remembers: bool,
+    /// What makes every turn of a measurement another flow; 0, and folded away, everywhere else.
+    salt: u64,
 }
 
 impl Maps {
@@ -76,13 +90,19 @@ impl Maps {
     #[inline(always)]
     pub(crate) fn open() -> Option<Maps> {
         let control = CONTROL.get(0)?;
-        Some(Maps { control, remembers: control.state & REMEMBERS != 0 })
+        Some(Maps { control, remembers: control.state & REMEMBERS != 0, salt: 0 })
     }
 
     /// The same, looking everything up.
     #[inline(always)]
     pub(crate) fn afresh(self) -> Maps {
         Maps { remembers: false, ..self }
+    }
+
+    /// The same for flows that nobody has seen before.
+    #[inline(always)]
+    pub(crate) fn salted(self, salt: u64) -> Maps {
+        Maps { salt, ..self }
     }
 
     /// [`Tables::known`] as far as it is not known yet.
@@ -106,7 +126,7 @@ impl Tables for Maps {
     }
     #[inline(always)]
     fn fingerprint(&self, decoded: &Decoded) -> u64 {
-        fingerprint_frame(decoded)
+        fingerprint_frame(decoded) ^ self.salt
     }
     #[inline(always)]
     fn known(&self, decoded: &Decoded, want_flow: bool) -> (u64, Steered) {
@@ -155,5 +175,20 @@ impl Tables for Maps {
         // SAFETY: a helper without arguments.
         let now = unsafe { aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns() };
         (now / 1_000_000_000) as u32
+    }
+    #[inline(always)]
+    fn service_index(&self, bank: u32) -> Option<&ServiceIndex> {
+        SERVICE_INDEX.get(bank)
+    }
+    #[inline(always)]
+    fn service(&self, bank: u32, number: u8) -> Option<&ServiceTable> {
+        SERVICES.get(table_entry(bank, number))
+    }
+    #[inline(always)]
+    fn connection(&self, flow: u64) -> Option<Connection> {
+        let place = CONNECTIONS.get_ptr(flow)?;
+        // SAFETY: a map value of eight aligned bytes, which is kept for as long as this program runs. The entry may be another
+        // connection's by now: worst case is an agent that this service may have too, for one frame.
+        Some(unsafe { core::ptr::read_volatile(place) })
     }
 }

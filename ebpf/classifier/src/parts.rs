@@ -5,9 +5,12 @@
 //! so callers check offsets again.
 
 use aya_ebpf::bindings::xdp_md;
+use weir_ebpf_abi::agents::Agent;
 use weir_ebpf_abi::decide::{Steered, steer};
 use weir_ebpf_abi::decode::{Decoded, Layers, Reader, decode, decode_inner};
 use weir_ebpf_abi::flow::fingerprint;
+use weir_ebpf_abi::services::Wrap;
+use weir_ebpf_abi::wrap::encapsulate;
 
 use crate::maps::{Maps, RULES, zero};
 use crate::packet::Packet;
@@ -64,4 +67,23 @@ pub(crate) extern "C" fn fingerprint_frame(decoded: *const Decoded) -> u64 {
     }
     // SAFETY: not null; the verifier has checked at the call that it points to a whole value.
     fingerprint(maps.control.flow_key, unsafe { &(*decoded).outer })
+}
+
+/// Writes the headers in front of a frame that has got room for them; 0 when done.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn wrap_frame(
+    ctx: *mut xdp_md,
+    decoded: *const Decoded,
+    wrap: *const Wrap,
+    agent: *const Agent,
+    flow: u64,
+) -> u32 {
+    if decoded.is_null() || wrap.is_null() || agent.is_null() {
+        return 1;
+    }
+    // SAFETY: none is null; the verifier has checked at the call that they point to whole values.
+    let (decoded, wrap, agent) = unsafe { (&*decoded, &*wrap, &*agent) };
+    encapsulate(Packet::new(ctx), decoded, wrap, agent, flow);
+    0
 }

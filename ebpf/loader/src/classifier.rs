@@ -22,6 +22,7 @@ use crate::error::LoadError;
 use crate::grace;
 use crate::object::OBJECT;
 use crate::pins;
+use crate::services::Placement;
 use crate::tables::RULE_STATE;
 use crate::values::{bad_map, map_data, map_mut, per_cpu, read, refused, tally, write};
 
@@ -39,7 +40,8 @@ pub struct Classifier {
     /// Behind a lock, so that sockets can be bound and frames explained through a shared reference.
     pub(crate) ebpf: Mutex<Ebpf>,
     pin_root: Option<PathBuf>,
-    control: Control,
+    pub(crate) control: Control,
+    pub(crate) placement: Placement,
     held: HashMap<String, Held>,
     flows: OwnedFd,
     /// Entries of the rule counters that may not be 0.
@@ -61,8 +63,7 @@ impl Classifier {
                 loader.map_pin_path(name, folder.join(name));
             }
         }
-        let cpus =
-            aya::util::nr_cpus().map_err(|(what, error)| refused(layout::MAP_KNOWN, 0, &CpuCount(what, error)))?;
+        let cpus = cpus(layout::MAP_KNOWN)?;
         // Not pinned: what is known belongs to one program, and the next one learns it again.
         loader.map_max_entries(layout::MAP_KNOWN, (cpus * KNOWN_SLOTS) as u32);
         // The generator's and the sinks' maps stay, they are small.
@@ -80,7 +81,11 @@ impl Classifier {
         let flows = flows.map_err(|error| bad_map(layout::MAP_FLOWS, &error))?;
         let ebpf = Mutex::new(ebpf);
         let held = HashMap::new();
-        Ok(Classifier { ebpf, pin_root: options.pin_root, control, held, flows, counted_rules: MAX_RULES })
+        let placement = Placement::default();
+        let pin_root = options.pin_root;
+        let mut classifier = Classifier { ebpf, pin_root, control, placement, held, flows, counted_rules: MAX_RULES };
+        classifier.recover_placement()?;
+        Ok(classifier)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Ebpf> {
@@ -306,7 +311,7 @@ impl Classifier {
         self.control.flow_key
     }
 
-    fn write_control(&mut self) -> Result<(), LoadError> {
+    pub(crate) fn write_control(&mut self) -> Result<(), LoadError> {
         let control = self.control;
         write(&mut self.lock(), layout::MAP_CONTROL, 0, &control)
     }
@@ -332,8 +337,7 @@ impl Classifier {
         let map = map_mut(&mut ebpf, layout::MAP_RULE_COUNTS)?;
         let mut counts: PerCpuArray<_, [u8; size_of::<RuleCount>()]> =
             PerCpuArray::try_from(map).map_err(|error| bad_map(layout::MAP_RULE_COUNTS, &error))?;
-        let cpus = aya::util::nr_cpus()
-            .map_err(|(what, error)| refused(layout::MAP_RULE_COUNTS, 0, &CpuCount(what, error)))?;
+        let cpus = cpus(layout::MAP_RULE_COUNTS)?;
         for (rule, _) in (0..).zip(counted).filter(|(_, count)| count.frames != 0) {
             let zeros = aya::maps::PerCpuValues::try_from(vec![[0; size_of::<RuleCount>()]; cpus])
                 .map_err(|error| refused(layout::MAP_RULE_COUNTS, rule, &error))?;
@@ -346,6 +350,11 @@ impl Classifier {
 #[derive(Debug, thiserror::Error)]
 #[error("the number of CPUs is not known: {0}: {1}")]
 struct CpuCount(&'static str, std::io::Error);
+
+/// CPUs that a per-CPU `map` has values for.
+pub(crate) fn cpus(map: &'static str) -> Result<usize, LoadError> {
+    aya::util::nr_cpus().map_err(|(what, error)| refused(map, 0, &CpuCount(what, error)))
+}
 
 fn socket_entry(queue: u32, class: u8) -> Result<u32, LoadError> {
     let value = format!("queue {queue}, class {class}");

@@ -18,6 +18,7 @@ pub mod measure;
 mod object;
 mod pins;
 mod ran;
+mod services;
 mod tables;
 mod values;
 
@@ -27,4 +28,5 @@ pub use error::LoadError;
 pub use object::ORIGIN;
 pub use pins::remove_pins;
 pub use ran::{Ran, Verdict};
+pub use services::{AgentState, Placement, Service, ServiceAgent, ServiceCounters};
 pub use tables::HostTables;

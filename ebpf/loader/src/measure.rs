@@ -26,6 +26,8 @@ const AF_XDP: u16 = 44;
 pub enum Subject {
     /// The classifier, with its changes to the frame undone after every turn: slightly dearer than the real one.
     Classifier,
+    /// The same, and to services every turn is a connection that nobody has seen before.
+    NewConnection,
     /// A program that passes and does nothing: the cost of the call itself.
     EmptyPass,
     /// A program that redirects to egress slot 0 and does nothing else.
@@ -36,6 +38,7 @@ impl Subject {
     const fn program(self) -> &'static str {
         match self {
             Subject::Classifier => program::MEASURE,
+            Subject::NewConnection => program::MEASURE_NEW,
             Subject::EmptyPass => program::EMPTY_PASS,
             Subject::EmptyRedirect => program::EMPTY_REDIRECT,
         }

@@ -10,7 +10,7 @@ use crate::attach::AttachMode;
 use crate::error::LoadError;
 
 /// Maps that outlive the process.
-pub(crate) const PINNED: [&str; 8] = [
+pub(crate) const PINNED: [&str; 12] = [
     layout::MAP_CONTROL,
     layout::MAP_RULES,
     layout::MAP_AGENTS,
@@ -19,6 +19,10 @@ pub(crate) const PINNED: [&str; 8] = [
     layout::MAP_RULE_COUNTS,
     layout::MAP_SOCKETS,
     layout::MAP_EGRESS,
+    layout::MAP_SERVICE_INDEX,
+    layout::MAP_SERVICES,
+    layout::MAP_CONNECTIONS,
+    layout::MAP_SERVICE_COUNTS,
 ];
 
 /// Folder of the maps.

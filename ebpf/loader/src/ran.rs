@@ -82,10 +82,12 @@ impl Classifier {
             _ => Verdict::Aborted,
         };
         out.truncate(ran.data_size_out as usize);
-        // The classifier never moves the frame's ends, so what came in addition is in front.
+        // The frame's end never moves, so what came in addition is in front: its description, or headers around it, which
+        // belong to it.
         let front = out.len().saturating_sub(frame.len());
         let meta = FrameMeta::read_before(&out, front);
-        Ok(Ran { verdict, meta, frame: out.split_off(front) })
+        let frame = if front == 0 || meta.is_some() { out.split_off(front) } else { out };
+        Ok(Ran { verdict, meta, frame })
     }
 }
 

@@ -1,17 +1,21 @@
 //! The classifier's tables in memory: the host's copy of the decision reads these.
 
+use std::collections::HashMap;
+
 use weir_ebpf_abi::agents::{Agent, AgentTable};
-use weir_ebpf_abi::control::{Control, HAS_AGENTS, HAS_BUCKETS, HAS_RULES, NEEDS_FLOW};
+use weir_ebpf_abi::control::{Control, HAS_AGENTS, HAS_BUCKETS, HAS_RULES, HAS_SERVICES, NEEDS_FLOW};
 use weir_ebpf_abi::decide::{Steered, Tables, steer};
 use weir_ebpf_abi::decode::Decoded;
 use weir_ebpf_abi::flow::{FLOW_SLOTS, FlowVerdict, fingerprint};
 use weir_ebpf_abi::layout::MAX_AGENTS;
 use weir_ebpf_abi::rules::Rule;
 use weir_ebpf_abi::ruleset::RuleSet;
+use weir_ebpf_abi::services::{Connection, ServiceIndex, ServiceTable};
 use zerocopy::FromZeros;
 
 use crate::compile;
 use crate::error::LoadError;
+use crate::services::{self, Built, Placement, Service};
 
 /// What [`weir_ebpf_abi::decide::decide`] looks up, without a kernel: for captures, tests and explanations.
 ///
@@ -24,13 +28,20 @@ use crate::error::LoadError;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
 pub struct HostTables {
     control: Control,
     rules: Box<RuleSet>,
     agents: Box<AgentTable>,
     verdicts: Vec<FlowVerdict>,
     seconds: u32,
+    services: Option<Built>,
+    connections: HashMap<u64, Connection>,
+}
+
+impl std::fmt::Debug for HostTables {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HostTables").field("control", &self.control).finish_non_exhaustive()
+    }
 }
 
 impl HostTables {
@@ -46,7 +57,8 @@ impl HostTables {
         }
         let agents = compile::agents(agents)?;
         let control = Control { state, ..Control::default() };
-        Ok(HostTables { control, rules, agents, verdicts: Vec::new(), seconds: 0 })
+        let (verdicts, connections) = (Vec::new(), HashMap::new());
+        Ok(HostTables { control, rules, agents, verdicts, seconds: 0, services: None, connections })
     }
 
     /// The same tables under another flow key: that of a classifier, to agree with its buckets.
@@ -61,6 +73,28 @@ impl HostTables {
     pub fn with_mirror_classes(mut self, offsets: &[u8]) -> HostTables {
         compile::mirror_classes(offsets, &mut self.control.mirror_class);
         self
+    }
+
+    /// The same tables with services, numbered and placed as `like` says as far as it knows them: a classifier's
+    /// [`placement`](crate::Classifier::placement), or the default.
+    ///
+    /// # Errors
+    /// As [`Classifier::install_services`](crate::Classifier::install_services).
+    pub fn with_services(mut self, services: &[Service], like: &Placement) -> Result<HostTables, LoadError> {
+        self.control.services = if services.is_empty() { 0 } else { HAS_SERVICES };
+        self.services = Some(services::build(like, services)?);
+        Ok(self)
+    }
+
+    /// The service with this number and the agent at a place of it.
+    pub fn service_table(&self, number: u8) -> Option<&ServiceTable> {
+        let tables = self.services.as_ref()?.tables.iter();
+        tables.map(|(at, table)| (*at, table)).find(|(at, _)| *at == number).map(|(_, table)| &**table)
+    }
+
+    /// Remembers a connection, as the classifier does for a frame that it sends to an agent.
+    pub fn remember(&mut self, flow: u64, connection: Connection) {
+        self.connections.insert(flow, connection);
     }
 
     /// Puts a verdict in force, at `seconds` of CLOCK_MONOTONIC.
@@ -103,5 +137,14 @@ impl Tables for HostTables {
     }
     fn seconds(&self) -> u32 {
         self.seconds
+    }
+    fn service_index(&self, _bank: u32) -> Option<&ServiceIndex> {
+        self.services.as_ref().map(|built| &*built.index)
+    }
+    fn service(&self, _bank: u32, number: u8) -> Option<&ServiceTable> {
+        self.service_table(number)
+    }
+    fn connection(&self, flow: u64) -> Option<Connection> {
+        self.connections.get(&flow).copied()
     }
 }

@@ -10,6 +10,7 @@ use weir_ebpf_abi::explain::Explanation;
 use weir_ebpf_abi::flow::FlowVerdict;
 use weir_ebpf_abi::generator::Plan;
 use weir_ebpf_abi::ruleset::RuleSet;
+use weir_ebpf_abi::services::{ServiceCount, ServiceIndex, ServiceTable};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::attach::chain;
@@ -28,7 +29,19 @@ macro_rules! values {
     };
 }
 
-values!(AgentTable, Control, Counters, Explanation, FlowVerdict, Plan, RuleSet, Tally);
+values!(
+    AgentTable,
+    Control,
+    Counters,
+    Explanation,
+    FlowVerdict,
+    Plan,
+    RuleSet,
+    ServiceCount,
+    ServiceIndex,
+    ServiceTable,
+    Tally
+);
 
 /// Reads one entry of an array; for values that fit on the stack.
 pub(crate) fn read<T: Value>(ebpf: &Ebpf, name: &'static str, entry: u32) -> Result<T, LoadError> {

@@ -1,10 +1,13 @@
 //! UDP and TCP.
 
-use super::{Inside, Layers, PORTS, PROTOCOL_TCP, PROTOCOL_UDP, Reader, blame};
+use super::{Inside, Layers, OPENS, PORTS, PROTOCOL_TCP, PROTOCOL_UDP, Reader, blame};
 use crate::reason::Reason;
 
 const UDP: usize = 8;
 const TCP: usize = 20;
+/// TCP's flags SYN and ACK (RFC 9293, section 3.1).
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
 
 /// Ports are shown as soon as they are there, even where the rest of the header is not.
 #[inline(always)]
@@ -59,5 +62,7 @@ pub(super) fn tcp<R: Reader>(inside: Inside<R>, layers: &mut Layers, malformed: 
         blame(malformed, Reason::BadTcpHeader);
         return None;
     }
+    // By arithmetic: a branch would double the ways behind it.
+    layers.flags |= ((inside.at.u8(13) & (SYN | ACK) == SYN) as u8) * OPENS;
     Some(Inside { at: inside.at, offset: inside.offset + header, length: inside.length - header, ..inside })
 }
