@@ -64,7 +64,7 @@ pub fn encapsulate<W: Writer>(frame: W, decoded: &Decoded, wrap: &Wrap, agent: &
     }
     let old = frame.skip(wrap.overhead());
     let inside = old.skip(link as usize);
-    if !inside.has(20) {
+    if !old.has(LONGEST_LINK as usize) || !inside.has(20) {
         return;
     }
     let is_v4 = decoded.outer.version == 4;

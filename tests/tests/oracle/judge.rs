@@ -12,12 +12,13 @@ use weir_ebpf_abi::flow::FlowVerdict;
 use weir_ebpf_abi::meta::{FrameMeta, META_MAGIC};
 use weir_ebpf_abi::reason::Reason;
 use weir_ebpf_abi::rewrite::rewrite_slice;
-use weir_ebpf_loader::{Classifier, HostTables, LoadError, LoadOptions, Ran, Verdict};
+use weir_ebpf_loader::{Classifier, HostTables, LoadError, LoadOptions, Ran, Service, Verdict};
 
+use crate::services::{self, Model};
 use crate::setups::Setup;
 
 /// The loopback interface, from which a test-run seems to come.
-const LOOPBACK: u32 = 1;
+pub(crate) const LOOPBACK: u32 = 1;
 /// Bytes of a test-run's first buffer: 4096 - 256 - 320.
 const FIRST_BUFFER: usize = 3_520;
 /// The host's clock: any verdict that expires at second 1 has.
@@ -35,7 +36,13 @@ pub(crate) struct Judge {
     /// What the counters should say by now.
     expected: Counters,
     met: BTreeMap<String, u64>,
+    model: Model,
+    /// Frames to services, to be seen again after the services have changed.
+    again: Vec<Vec<u8>>,
 }
+
+/// Frames that are kept to be seen again.
+const AGAIN: usize = 200;
 
 impl Judge {
     /// `None`, with a printed reason, where the kernel lets us load nothing.
@@ -52,8 +59,8 @@ impl Judge {
         let socket = rustix::net::socket(family, rustix::net::SocketType::RAW, None).expect("an AF_XDP socket");
         let host = HostTables::new(&[], &[], &[]).expect("empty tables");
         let (agents, met, expected) = (BTreeMap::new(), BTreeMap::new(), Counters::default());
-        let verdicts = Vec::new();
-        Some(Judge { classifier, host, setup: Setup::default(), agents, socket, verdicts, expected, met })
+        let (verdicts, again, setup, model) = (Vec::new(), Vec::new(), Setup::default(), Model::default());
+        Some(Judge { classifier, host, setup, agents, socket, verdicts, expected, met, model, again })
     }
 
     /// Puts a set-up in force on both sides. Egress slot 0 is where frames come from, slots 1 and 2 another way out,
@@ -72,10 +79,14 @@ impl Judge {
         let agents: Vec<Agent> = setup.agents.iter().map(|agent| Agent { ifindex: reach(agent), ..*agent }).collect();
         self.classifier.install_agents(&setup.agents, &egress, &setup.mirror).expect("installs agents");
         self.classifier.install_rules(&setup.rules, &setup.buckets).expect("installs rules");
+        self.classifier.install_services(&setup.services).expect("installs services");
         self.host = HostTables::new(&setup.rules, &setup.buckets, &agents)
             .expect("the host takes what the kernel took")
             .with_key(self.classifier.flow_key())
-            .with_mirror_classes(&setup.mirror);
+            .with_mirror_classes(&setup.mirror)
+            .with_services(&setup.services, self.classifier.placement())
+            .expect("the host takes what the kernel took");
+        self.model.install(&setup.services, &mut self.host);
         for verdict in &self.verdicts {
             self.host.set_verdict(*verdict, NOW_S);
         }
@@ -106,10 +117,47 @@ impl Judge {
         // Once more: now the flow is known, and nothing may be different.
         let again = self.classifier.run(frame).expect("the kernel runs");
         assert_eq!(again, expected, "the second time\n{}\n{host:?}", hex(frame));
+        if host.served != 0 {
+            self.again.truncate(AGAIN - 1);
+            self.again.insert(0, frame.to_vec());
+        }
         // What trails an IP packet in later buffers is not counted.
         let counted = if host.decoded.outer.flags & WHOLE != 0 { head.len() } else { frame.len() };
         for _ in 0..2 {
             self.count(counted as u64, &host, action, reason);
+            self.count_service(counted as u64, &host, action, reason);
+            host = Explanation::of(&self.host, head, frame.len());
+        }
+        if host.service().is_some() {
+            let kernel = self.classifier.explain(frame).expect("the kernel explains");
+            assert_eq!(kernel, host, "once it is known\n{}", hex(frame));
+        }
+    }
+
+    /// The services in force.
+    pub(crate) fn services(&self) -> &[Service] {
+        &self.setup.services
+    }
+
+    /// Judges frames to former services once more; gives their number.
+    pub(crate) fn repeat(&mut self) -> usize {
+        let frames = std::mem::take(&mut self.again);
+        frames.iter().for_each(|frame| self.judge(frame));
+        frames.len()
+    }
+
+    fn count_service(&mut self, bytes: u64, host: &Explanation, action: Action, reason: Reason) {
+        let Some(key) = host.service().and_then(|number| self.classifier.placement().key(number)) else { return };
+        if reason == Reason::NoAgentUp {
+            self.model.unserved(key, bytes);
+        }
+        if host.served != 0 && action == Action::Forward {
+            self.model.served(key, bytes, host, &mut self.host);
+            let wrap = self.host.service_table(host.service).expect("a service we installed").wrap;
+            let how = (wrap.encapsulation(), wrap.version, host.decoded.outer.version);
+            for what in [format!("served {how:?}"), format!("connection known {}", host.known)] {
+                *self.met.entry(what).or_default() += 1;
+            }
         }
     }
 
@@ -126,6 +174,14 @@ impl Judge {
             rewrite_slice(&mut frame, agent);
             frame
         };
+        if host.served != 0 {
+            return match services::sent(frame, host, &self.host) {
+                Some(sent) => {
+                    (Ran { verdict: Verdict::Transmit, meta: None, frame: sent }, Action::Forward, Reason::None)
+                }
+                None => (whole(Verdict::Pass), Action::Pass, Reason::TooLongForAgent),
+            };
+        }
         let has_taker = self.setup.sockets.contains(&host.class);
         let meta = has_taker.then(|| meta(host));
         match host.action() {
@@ -179,12 +235,13 @@ impl Judge {
     }
 
     /// The kernel's counters are what we counted along.
-    pub(crate) fn check_counters(&self) {
+    pub(crate) fn check_counters(&mut self) {
         let counters = self.classifier.counters().expect("reads");
         assert_eq!(counters, self.expected);
         let sum =
             counters.passed.frames + counters.dropped.frames + counters.forwarded.frames + counters.delivered.frames;
         assert_eq!(counters.received.frames, sum);
+        self.model.check(&self.classifier);
     }
 
     /// What was met, on one line.
@@ -196,14 +253,19 @@ impl Judge {
     pub(crate) fn assert_all_met(&self) {
         let reasons = Reason::ALL.into_iter().filter(|reason| {
             // No driver without room and no frame under 14 bytes in a test-run; an empty egress slot is decided.
-            !matches!(reason, Reason::NoMetadataRoom | Reason::TruncatedEthernet)
+            !matches!(reason, Reason::NoMetadataRoom | Reason::NoHeaderRoom | Reason::TruncatedEthernet)
         });
         let wanted = reasons
             .map(|reason| format!("reason {reason}"))
             .chain(Action::ALL.map(|action| format!("action {action}")))
             .chain(["rule", "flag", "verdict"].map(|ground| format!("by {ground}")))
             .chain(["none", "standard", "multimodal", "batch"].map(|kind| format!("kind {kind}")))
-            .chain(["none", "vxlan", "geneve", "gre"].map(|tunnel| format!("tunnel {tunnel}")));
+            .chain(["none", "vxlan", "geneve", "gre"].map(|tunnel| format!("tunnel {tunnel}")))
+            .chain([0, 1].map(|known| format!("connection known {known}")))
+            .chain([4, 6].map(|inside| format!("served (None, 0, {inside})")))
+            .chain(["IpInIp", "Geneve"].iter().flat_map(|how| {
+                [(4, 4), (4, 6), (6, 4), (6, 6)].map(|(outer, inside)| format!("served ({how}, {outer}, {inside})"))
+            }));
         let missing: Vec<String> = wanted.filter(|what| !self.met.contains_key(what)).collect();
         assert!(missing.is_empty(), "never met: {missing:?}");
     }

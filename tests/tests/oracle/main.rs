@@ -9,6 +9,7 @@ mod captures;
 mod frames;
 mod judge;
 mod seed;
+mod services;
 mod setups;
 mod tshark;
 mod wire;
@@ -31,7 +32,9 @@ fn kernel_and_host_agree_on_generated_frames() {
     let mut met = 0;
     let mut round = 0;
     while met < frames_wanted() {
-        judge.install(setups::setup(&mut seed, round));
+        let setup = setups::setup(&mut seed, round, judge.services());
+        judge.install(setup);
+        met += judge.repeat();
         for _ in 0..FRAMES_PER_SETUP {
             let frame = frames::frame(&mut seed);
             judge.judge(&frame);
@@ -53,7 +56,7 @@ fn kernel_and_host_agree_on_captures() {
     let mut seed = Seed::new(7);
     let mut met = 0;
     for round in 0..4 {
-        judge.install(setups::setup(&mut seed, round));
+        judge.install(setups::setup(&mut seed, round, &[]));
         for file in &files {
             captures::for_each(file, |frame| {
                 // A test-run takes no frame without an Ethernet header.

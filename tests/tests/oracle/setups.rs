@@ -3,9 +3,11 @@
 use weir_ebpf_abi::action::Action;
 use weir_ebpf_abi::agents::Agent;
 use weir_ebpf_abi::rules::{Match, Prefix, Rule};
+use weir_ebpf_loader::Service;
 
 use crate::frames::{AGENTS, HIGHS6, NETS4, PORTS};
 use crate::seed::Seed;
+use crate::services;
 
 /// What is put in force.
 #[derive(Clone, Debug, Default)]
@@ -18,10 +20,12 @@ pub(crate) struct Setup {
     pub sockets: Vec<u8>,
     /// Whether some flows get a verdict.
     pub verdicts: bool,
+    /// Services, in most rounds a change of those before.
+    pub services: Vec<Service>,
 }
 
 /// The set-up of a round: every kind of table is empty in some rounds and full in others.
-pub(crate) fn setup(seed: &mut Seed, round: usize) -> Setup {
+pub(crate) fn setup(seed: &mut Seed, round: usize, before: &[Service]) -> Setup {
     let count = [0, 1, 10, 100, 1_024][round % 5];
     let mut setup = Setup { rules: (0..count).map(|_| rule(seed)).collect(), ..Setup::default() };
     if !round.is_multiple_of(3) {
@@ -33,6 +37,11 @@ pub(crate) fn setup(seed: &mut Seed, round: usize) -> Setup {
     }
     setup.sockets = (0..64).filter(|_| seed.chance(60)).collect();
     setup.verdicts = round % 2 == 1;
+    setup.services = match round % 6 {
+        0 => Vec::new(),
+        1 => services::services(seed),
+        _ => services::changed(seed, before.to_vec()),
+    };
     setup
 }
 
