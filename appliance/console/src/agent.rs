@@ -68,6 +68,9 @@ pub struct SetArgs {
     /// Its weight among agents of its type, 1 to 1000.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub weight: u32,
+    /// Give it no new connections of services; see also weir service drain.
+    #[arg(long)]
+    pub draining: bool,
     /// What it prefers: text, audio, image, sensor; several with commas.
     #[arg(long, value_parser = modality)]
     pub modality: Option<ModalitySet>,
@@ -99,6 +102,7 @@ impl SetArgs {
             kind: self.kind,
             weight: self.weight,
             modality: self.modality,
+            draining: self.draining,
         };
         Request::AgentSet { agent }
     }

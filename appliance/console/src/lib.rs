@@ -16,6 +16,7 @@ pub mod log;
 pub mod numbers;
 mod placement;
 pub mod replay;
+pub mod service;
 pub mod status;
 pub mod steer;
 pub mod table;

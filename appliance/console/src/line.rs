@@ -109,7 +109,7 @@ fn help(mut command: clap::Command, words: &[OsString]) -> String {
 mod tests {
     use super::*;
     use crate::answer::Failure;
-    use crate::{agent, config, demo, load, replay, status, steer, top, why};
+    use crate::{agent, config, demo, load, replay, service, status, steer, top, why};
 
     #[derive(Debug, Parser)]
     #[command(name = "weir", version = "1.2.3")]
@@ -124,6 +124,7 @@ mod tests {
         Config(config::ConfigCommand),
         Confirm(config::SettleArgs),
         Revert(config::SettleArgs),
+        Service(service::ServiceCommand),
         Why(why::WhyArgs),
         Replay(replay::ReplayArgs),
         #[command(subcommand)]
@@ -169,6 +170,13 @@ mod tests {
             "config schema",
             "confirm --reason seen",
             "revert",
+            "service list",
+            "service show web --json",
+            "service add web --address 10.9.0.100 --protocol tcp --port 443 --agents 1,2,3 --check tcp --every-ms 200",
+            "service add dns --address 2001:db8::53 --protocol udp --type 4 --encapsulation geneve --source 2001:db8::1",
+            "service remove web",
+            "service drain 7",
+            "service undrain 7",
             "why 10.0.0.1:5000-10.0.0.2:48100/udp",
             "why --pcap x.pcap --json --frame 3",
             "replay x.pcap --json",
@@ -207,6 +215,11 @@ mod tests {
                 "config apply x --confirm-within 60",
                 "60: this is not a time (--confirm-within); write a number and its unit",
             ),
+            (
+                "service add x --address 10.0.0.9 --protocol sctp --type 1",
+                "sctp: this is not a service's protocol (--protocol); write one of: tcp, udp",
+            ),
+            ("service add x --address 10.0.0.9 --protocol tcp", "<--agents <ID>|--type <N>>: this is missing; see"),
             ("why", "<FLOW|--pcap <FILE>>: this is missing; see: weir why --help"),
             ("why 1.1.1.1", "1.1.1.1: the protocol is missing ([FLOW]); write it as 10.0.0.1:5000"),
             ("status --json --json", "--json: it stands twice; keep one"),

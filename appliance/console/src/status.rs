@@ -12,6 +12,7 @@ use weir_ebpf_abi::reason::Reason;
 use crate::answer::{Ask, Exit, Outcome, json, unexpected};
 use crate::numbers::{bytes, duration, exact, micros, percent, short};
 use crate::placement;
+use crate::service;
 use crate::table::{Column, Table, WIDTH, cut};
 
 /// Show the state on one page: ports with their mode, processes, rings, counters, features.
@@ -85,6 +86,9 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     for slow in status.features.iter().filter(|feature| feature.slowed_us > 0) {
         let rest = micros(Some(slow.slowed_us as f64));
         writeln!(out, "{} is slow on purpose (weir chaos): it rests {rest} after each batch", slow.name)?;
+    }
+    if !status.services.is_empty() {
+        section(out, &service::table(&status.services), "")?;
     }
     section(out, &processes(status), "no process")?;
     if status.evicted > 0 {

@@ -150,7 +150,9 @@ fn verdict(verdict: &Verdict, reason: Option<&String>) -> String {
     let to = if verdict.takers.is_empty() { String::new() } else { format!(" to {}", verdict.takers.join(" + ")) };
     let bucket = verdict.bucket.map(|bucket| format!(", bucket {bucket}")).unwrap_or_default();
     let reason = reason.map(|reason| format!(" ({reason}: {})", sentence(reason))).unwrap_or_default();
-    format!("{by}{bucket}: {}{to}{reason}", verdict.action)
+    let by = verdict.service.as_ref().map_or(by, |service| format!("service {service}"));
+    let agent = verdict.agent.map(|agent| format!(" to agent {agent}")).unwrap_or_default();
+    format!("{by}{bucket}: {}{to}{agent}{reason}", verdict.action)
 }
 
 /// Prints the stations of a live flow; the one that decided is marked.

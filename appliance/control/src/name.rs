@@ -25,7 +25,7 @@ macro_rules! as_text {
         }
     )+};
 }
-as_text!(InterfaceName, RuleName, Mac);
+as_text!(InterfaceName, RuleName, ServiceName, Mac);
 
 /// A network interface's name, as the kernel allows them (`dev_valid_name` in net/core/dev.c): 1 to 15 bytes, no `/`,
 /// no `:`, no white space, neither `.` nor `..`. Only printable ASCII is taken here.
@@ -94,18 +94,49 @@ impl FromStr for RuleName {
     type Err = Problem;
 
     fn from_str(text: &str) -> Result<Self, Problem> {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        let cause = if text.is_empty() {
-            "a rule's name is not empty".to_owned()
-        } else if text.len() > Self::LONGEST {
-            format!("a rule's name has at most {} characters", Self::LONGEST)
-        } else if !text.bytes().all(allowed) {
-            "a rule's name has letters, digits, - _ and . only".to_owned()
-        } else {
-            return Ok(Self(text.to_owned()));
-        };
-        Err(Problem::new(text, cause, "write a short name, for example telemetry-5004"))
+        short(text, "a rule's name", "telemetry-5004").map(Self)
     }
+}
+
+/// A service's name: as a rule's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ServiceName(String);
+
+impl ServiceName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl FromStr for ServiceName {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        short(text, "a service's name", "web").map(Self)
+    }
+}
+
+/// Reads a name of [`RuleName::LONGEST`] bytes at most; the error says whose name it is.
+fn short(text: &str, whose: &str, example: &str) -> Result<String, Problem> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let cause = if text.is_empty() {
+        format!("{whose} is not empty")
+    } else if text.len() > RuleName::LONGEST {
+        format!("{whose} has at most {} characters", RuleName::LONGEST)
+    } else if !text.bytes().all(allowed) {
+        format!("{whose} has letters, digits, - _ and . only")
+    } else {
+        return Ok(text.to_owned());
+    };
+    Err(Problem::new(text, cause, format!("write a short name, for example {example}")))
 }
 
 /// An agent's number, as message headers carry it. Zero means "no agent" and is refused.

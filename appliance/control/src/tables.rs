@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 
 use weir_ebpf_abi::action::Action;
+use weir_ebpf_abi::decode::Address;
 use weir_ebpf_abi::layout;
 use weir_ebpf_abi::rules::{Match, Prefix};
+use weir_ebpf_abi::services::{self, ServiceKey, Wrap};
 
-use crate::config::{self, RuleAction};
+use crate::config::{self, Encapsulation, RuleAction, ServiceSpec};
 use crate::matching::{IpPrefix, MatchExpression, ModalitySet, Range};
 
 // The file promises no more than the tables hold.
@@ -15,6 +17,8 @@ const _: () = assert!(config::MAX_AGENTS == layout::MAX_AGENTS);
 const _: () = assert!(config::MAX_CLASSES == layout::MAX_CLASSES);
 const _: () = assert!(config::MAX_INTERFACES == layout::MAX_EGRESS);
 const _: () = assert!(config::MAX_QUEUES as usize == layout::MAX_QUEUES);
+const _: () = assert!(config::MAX_SERVICES == services::MAX_SERVICES);
+const _: () = assert!(config::MAX_SERVICE_AGENTS == services::MAX_BACKENDS);
 
 /// An address as the tables hold it: version 4 or 6, and 16 bytes of which IPv4 uses the first four.
 pub fn address(address: IpAddr) -> (u8, [u8; 16]) {
@@ -46,6 +50,31 @@ impl From<MatchExpression> for Match {
             message_type: expression.message_type.map(Range::ends),
             modality: expression.modality.map(ModalitySet::bits),
         }
+    }
+}
+
+impl From<&ServiceSpec> for ServiceKey {
+    fn from(spec: &ServiceSpec) -> Self {
+        let (version, halves) = match spec.address {
+            IpAddr::V4(address) => (4, Address { high: 0, low: u32::from(address).into() }),
+            IpAddr::V6(address) => {
+                let whole = u128::from(address);
+                (6, Address { high: (whole >> 64) as u64, low: whole as u64 })
+            }
+        };
+        ServiceKey::new(version, halves, spec.protocol.number(), spec.port.unwrap_or(0))
+    }
+}
+
+impl From<&ServiceSpec> for Wrap {
+    fn from(spec: &ServiceSpec) -> Self {
+        let encapsulation = match spec.encapsulation {
+            Encapsulation::None => services::Encapsulation::None,
+            Encapsulation::Ipip => services::Encapsulation::IpInIp,
+            Encapsulation::Geneve => services::Encapsulation::Geneve,
+        };
+        let (version, source) = spec.source.map_or((0, [0; 16]), address);
+        Self { encapsulation: encapsulation as u8, version, source, ..Self::default() }
     }
 }
 

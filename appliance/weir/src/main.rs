@@ -35,6 +35,7 @@ use weir_appliance_console::line;
 use weir_appliance_console::load::{LoadCommand, expanded};
 use weir_appliance_console::log::LogCommand;
 use weir_appliance_console::replay::ReplayArgs;
+use weir_appliance_console::service::ServiceCommand;
 use weir_appliance_console::status::StatusArgs;
 use weir_appliance_console::steer::SteerCommand;
 use weir_appliance_console::top::TopArgs;
@@ -76,6 +77,9 @@ enum Command {
     Confirm(SettleArgs),
     /// Take back the change that waits for its confirmation.
     Revert(SettleArgs),
+    /// Services: virtual addresses whose connections are shared among agents.
+    #[command(subcommand)]
+    Service(ServiceCommand),
     Why(WhyArgs),
     Replay(ReplayArgs),
     /// The durable log: its segments, its records, whether every byte is as it was written.
@@ -176,6 +180,7 @@ fn run(command: Command, out: &mut dyn Write) -> Outcome {
         Command::Config(args) => args.run(out),
         Command::Confirm(args) => args.confirm(out),
         Command::Revert(args) => args.revert(out),
+        Command::Service(args) => args.run(out),
         Command::Why(args) => match args.flow {
             Some(flow) => args.run_flow(flow, out),
             None => offline::why(&args, out),

@@ -15,10 +15,10 @@ use weir_appliance_control::message::WhyFrame;
 use weir_appliance_control::problem::Problem;
 use weir_dataplane_io::nic::Kind;
 use weir_ebpf_abi::explain::Explanation;
-use weir_ebpf_loader::HostTables;
+use weir_ebpf_loader::{HostTables, Placement};
 
 use crate::dataplane::classes::KernelClasses;
-use crate::dataplane::steering;
+use crate::dataplane::{services, steering};
 use crate::place::Place;
 use crate::{capture, cards, failure, replay, why};
 
@@ -46,14 +46,16 @@ fn judge(path: &Path, config: Option<&Path>, judged: &SyncSender<Result<WhyFrame
     let config = config.map_or_else(|| Ok(Config::default()), config_file::load)?;
     let kernel_classes = KernelClasses::of(&classes(&config), config.interfaces().len().max(1))?;
     let (rules, buckets) = steering::rules(&config, &kernel_classes).map_err(|problem| anyhow!("{problem}"))?;
-    let tables = HostTables::new(&rules, &buckets, &steering::offline_agents(&config))?;
+    let tables = HostTables::new(&rules, &buckets, &steering::offline_agents(&config))?
+        .with_services(&services::offline(&config), &Placement::default())?;
     capture::for_each(path, |met| {
         let explanation = Explanation::of(&tables, met.bytes, met.length as usize);
         let rule = explanation
             .rule()
             .and_then(|index| config.rules().get(usize::from(index)))
             .map(|rule| rule.name.to_string());
-        let verdict = why::verdict(&explanation, rule, |class| kernel_classes.takers(class).names());
+        let service = why::service(&explanation, &config, tables.placement());
+        let verdict = why::verdict(&explanation, rule, service, |class| kernel_classes.takers(class).names());
         let frame = why::frame(met.number, met.bytes, met.length, &explanation, verdict);
         judged.send(Ok(frame)).map_err(|_| anyhow!("the output is complete"))
     })

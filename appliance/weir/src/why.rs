@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use weir_appliance_control::config::Config;
 use weir_appliance_control::matching::Protocol;
 use weir_appliance_control::message::{
     FlowTuple, Fragment, Inner, Ip, MessageFields, MessageKind, Ports, Tunnel, Verdict, WhyFrame,
@@ -11,6 +12,8 @@ use weir_ebpf_abi::decode::{self, Decoded, Layers};
 use weir_ebpf_abi::explain::Explanation;
 use weir_ebpf_abi::message::{self, MultimodalHeader};
 use weir_ebpf_abi::reason::Reason;
+use weir_ebpf_abi::services::ServiceKey;
+use weir_ebpf_loader::Placement;
 use zerocopy::FromBytes;
 
 /// Describes frame number `number` of a capture.
@@ -95,9 +98,15 @@ fn message(bytes: &[u8], decoded: &Decoded) -> Option<MessageFields> {
     })
 }
 
-/// What was decided about a frame. `rule` is the deciding rule's name; `takers` names who takes a class's frames.
+/// What was decided about a frame. `rule` is the deciding rule's name, `service` that of the service that it is to; `takers`
+/// names who takes a class's frames.
 #[must_use]
-pub(crate) fn verdict(explanation: &Explanation, rule: Option<String>, takers: impl Fn(u8) -> Vec<String>) -> Verdict {
+pub(crate) fn verdict(
+    explanation: &Explanation,
+    rule: Option<String>,
+    service: Option<String>,
+    takers: impl Fn(u8) -> Vec<String>,
+) -> Verdict {
     let taken = explanation.action();
     let reason = Some(explanation.reason()).filter(|reason| *reason != Reason::None);
     Verdict {
@@ -106,7 +115,16 @@ pub(crate) fn verdict(explanation: &Explanation, rule: Option<String>, takers: i
         rule,
         bucket: Some(explanation.bucket),
         reason: reason.map(|reason| reason.name().to_owned()),
+        service,
+        agent: explanation.agent(),
     }
+}
+
+/// The name of the service that a frame is to. `placement` is of the tables that were asked.
+#[must_use]
+pub(crate) fn service(explanation: &Explanation, config: &Config, placement: &Placement) -> Option<String> {
+    let key = placement.key(explanation.service()?)?;
+    config.services().iter().find(|spec| ServiceKey::from(*spec) == key).map(|spec| spec.name.to_string())
 }
 
 /// Bytes of the transport header and payload of an example frame.

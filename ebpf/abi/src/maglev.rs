@@ -80,8 +80,9 @@ fn after(turn: &Turn) -> u32 {
     if next >= SLOTS as u32 { next - SLOTS as u32 } else { next }
 }
 
-/// The finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
-fn mixed(number: u64) -> u64 {
+/// The finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): numbers in a row give numbers without a pattern.
+#[inline(always)]
+pub const fn mixed(number: u64) -> u64 {
     let mut word = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

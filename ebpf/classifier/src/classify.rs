@@ -7,6 +7,7 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use weir_ebpf_abi::decide::{Tables, decide};
 use weir_ebpf_abi::decode::{Decoded, decode};
+use weir_ebpf_abi::maglev::mixed;
 
 use crate::carry::{carry_out, undo};
 use crate::maps::{EXPLANATION, Maps, SINK};
@@ -40,8 +41,7 @@ pub(crate) fn measure_new(ctx: XdpContext) -> u32 {
     // SAFETY: this CPU's own value, which no other program touches while this one runs.
     let turn = unsafe { &mut *turn };
     turn.frames = turn.frames.wrapping_add(1);
-    // An odd factor, so that the slots are walked through without a pattern.
-    repeat(&ctx, maps.salted(turn.frames.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    repeat(&ctx, maps.salted(mixed(turn.frames)))
 }
 
 #[inline(always)]

@@ -65,6 +65,9 @@ struct Placed {
 pub struct Placement(Vec<Placed>);
 
 impl Placement {
+    /// No service.
+    pub(crate) const NONE: Placement = Placement(Vec::new());
+
     /// The service with this number.
     pub fn key(&self, number: u8) -> Option<ServiceKey> {
         self.0.iter().find(|placed| placed.number == number).map(|placed| placed.key)

@@ -92,6 +92,12 @@ impl HostTables {
         tables.map(|(at, table)| (*at, table)).find(|(at, _)| *at == number).map(|(_, table)| &**table)
     }
 
+    /// Numbers and places of the services.
+    pub fn placement(&self) -> &Placement {
+        static NONE: Placement = Placement::NONE;
+        self.services.as_ref().map_or(&NONE, |built| &built.placement)
+    }
+
     /// Remembers a connection, as the classifier does for a frame that it sends to an agent.
     pub fn remember(&mut self, flow: u64, connection: Connection) {
         self.connections.insert(flow, connection);

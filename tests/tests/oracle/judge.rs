@@ -134,6 +134,15 @@ impl Judge {
         }
     }
 
+    /// A frame as an agent of this service, the only one in force, gets it from the kernel.
+    pub(crate) fn sent(&mut self, service: Service, frame: &[u8]) -> Vec<u8> {
+        self.install(Setup { services: vec![service], ..Setup::default() });
+        self.judge(frame);
+        let ran = self.classifier.run(frame).expect("the kernel runs");
+        assert_eq!(ran.verdict, Verdict::Transmit);
+        ran.frame
+    }
+
     /// The services in force.
     pub(crate) fn services(&self) -> &[Service] {
         &self.setup.services

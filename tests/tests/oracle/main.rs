@@ -13,6 +13,7 @@ mod services;
 mod setups;
 mod tshark;
 mod wire;
+mod wrapped;
 
 use judge::Judge;
 use seed::Seed;

@@ -1,5 +1,7 @@
 //! From the file as written to the typed configuration: every value is judged here, and the error knows its place.
 
+mod services;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -37,13 +39,17 @@ pub(super) fn build(file: &raw::File) -> Result<Config, ConfigError> {
         judge.agent(&spec).map(|()| spec).map_err(|refused| raw.locate(refused))
     })?;
     agents.sort_by_key(|agent| agent.id);
+    let services = each(file.services.as_ref(), |_, raw| {
+        let spec = services::service(raw)?;
+        judge.service(&spec).map(|()| spec).map_err(|refused| raw.locate(refused))
+    })?;
     let memory = file.memory.as_ref().map(memory).transpose()?.unwrap_or_default();
     let cores = file.cores.as_ref().map(cores).transpose()?.unwrap_or_default();
     let control = file.control.as_ref().map(control).transpose()?.unwrap_or_default();
     let log = file.log.as_ref().map(log).transpose()?.unwrap_or_default();
     let tcp = file.tcp.as_ref().map(tcp::tcp).transpose()?.unwrap_or_default();
     let wait = optional(file.wait.as_ref())?.unwrap_or_default();
-    Ok(Config { interfaces, memory, cores, wait, features, rules, flags, agents, log, tcp, control })
+    Ok(Config { interfaces, memory, cores, wait, features, rules, flags, agents, services, log, tcp, control })
 }
 
 /// Where a key of an item stands, for a judge's refusal: where the item starts if the key is not there.
@@ -170,6 +176,7 @@ fn agent(item: &Spanned<raw::Agent>) -> Result<AgentSpec, ConfigError> {
         kind: plain(raw.kind.as_ref(), "an agent's type")?,
         weight: plain(raw.weight.as_ref(), "a weight")?,
         modality: optional(raw.modality.as_ref())?,
+        draining: raw.draining.as_ref().map_or(Ok(false), |text| typed(text, read_switch))?,
     })
 }
 

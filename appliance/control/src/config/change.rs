@@ -2,7 +2,7 @@
 
 use super::judge::{Judge, Refused};
 use super::*;
-use crate::name::{AgentId, InterfaceName, RuleName};
+use crate::name::{AgentId, InterfaceName, RuleName, ServiceName};
 use crate::problem::Problem;
 
 impl Config {
@@ -91,13 +91,52 @@ impl Config {
         Ok(changed)
     }
 
+    /// The configuration with one service more.
+    ///
+    /// # Errors
+    /// A value is out of its range, name or address are taken, or there are too many services.
+    pub fn add_service(&self, service: ServiceSpec) -> Result<Self, Problem> {
+        let mut changed = self.clone();
+        changed.services.push(service);
+        changed.judged()
+    }
+
+    /// The configuration without the service of this name.
+    ///
+    /// # Errors
+    /// No service has this name.
+    pub fn remove_service(&self, name: &ServiceName) -> Result<Self, Problem> {
+        let mut changed = self.clone();
+        changed.services.retain(|service| service.name != *name);
+        if changed.services.len() == self.services.len() {
+            let cure = "see the names with: weir service list";
+            return Err(Problem::new(name.to_string(), "no service has this name", cure));
+        }
+        Ok(changed)
+    }
+
+    /// The configuration in which this agent gets no new connections, or gets them again.
+    ///
+    /// # Errors
+    /// No agent has this number.
+    pub fn drain_agent(&self, id: AgentId, draining: bool) -> Result<Self, Problem> {
+        let mut changed = self.clone();
+        let Some(agent) = changed.agents.iter_mut().find(|agent| agent.id == id) else {
+            let cure = "see the numbers with: weir agent list";
+            return Err(Problem::new(id.to_string(), "no agent has this number", cure));
+        };
+        agent.draining = draining;
+        Ok(changed)
+    }
+
     pub(super) fn judged(self) -> Result<Self, Problem> {
         let mut judge = Judge::new(self.enabled());
         let judged = (|| {
             self.interfaces.iter().try_for_each(|spec| judge.interface(spec))?;
             self.rules.iter().try_for_each(|spec| judge.rule(spec))?;
             self.flags.iter().try_for_each(|spec| judge.flag(spec))?;
-            self.agents.iter().try_for_each(|spec| judge.agent(spec))
+            self.agents.iter().try_for_each(|spec| judge.agent(spec))?;
+            self.services.iter().try_for_each(|spec| judge.service(spec))
         })();
         judged.map_err(|refused: Refused| refused.problem)?;
         Ok(self)

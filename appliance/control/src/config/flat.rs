@@ -9,7 +9,7 @@ use super::tree::{self, Node, Place, Value};
 
 /// Keys of the file that change while weir runs. All others are read when it starts: sockets are bound, memory is
 /// taken, processes are started by them.
-const LIVE: [&str; 3] = ["rules", "flags", "agents"];
+const LIVE: [&str; 4] = ["rules", "flags", "agents", "services"];
 
 /// A value that two configurations disagree on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +73,7 @@ impl Config {
     /// This configuration with what can change live taken from `next`.
     #[must_use]
     pub fn with_live_part_of(&self, next: &Self) -> Self {
-        Self { rules: next.rules.clone(), flags: next.flags.clone(), agents: next.agents.clone(), ..self.clone() }
+        Self { rules: next.rules.clone(), flags: next.flags.clone(), agents: next.agents.clone(), services: next.services.clone(), ..self.clone() }
     }
 }
 

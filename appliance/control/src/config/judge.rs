@@ -3,10 +3,13 @@
 //! The file's reader and the changes made over the control socket ask the same judge, so neither can make a
 //! configuration that the other would refuse.
 
-use std::collections::BTreeSet;
+mod services;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use super::*;
-use crate::name::{AgentId, InterfaceName, RuleName};
+use crate::name::{AgentId, InterfaceName, RuleName, ServiceName};
 use crate::problem::Problem;
 use crate::share::Share;
 
@@ -34,8 +37,11 @@ pub(super) struct Judge {
     rules: BTreeSet<RuleName>,
     flags: usize,
     flag_points: u16,
-    agents: BTreeSet<AgentId>,
+    /// Type and address of each.
+    agents: BTreeMap<AgentId, (u32, IpAddr)>,
     egress: BTreeSet<InterfaceName>,
+    services: BTreeSet<ServiceName>,
+    virtual_ends: BTreeSet<(IpAddr, ServiceProtocol, Option<u16>)>,
 }
 
 impl Judge {
@@ -132,7 +138,7 @@ impl Judge {
             let cause = format!("agents are behind more than {MAX_INTERFACES} interfaces");
             return refuse("interface", &spec.interface, cause, "use fewer interfaces");
         }
-        if !self.agents.insert(spec.id) {
+        if self.agents.insert(spec.id, (spec.kind, spec.address)).is_some() {
             return refuse("id", spec.id, "another agent has this number", "number each agent once");
         }
         self.egress.insert(spec.interface.clone());

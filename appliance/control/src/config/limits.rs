@@ -32,5 +32,13 @@ pub const MAX_LISTEN: usize = 16;
 pub const MAX_CORE: u32 = 8_191;
 /// Longest path of a Unix socket in bytes: `sun_path` holds 108 with its closing zero (unix(7)).
 pub const MAX_SOCKET_PATH: usize = 107;
+/// Services: entries of the classifier's service index.
+pub const MAX_SERVICES: usize = 64;
+/// Agents of one service: a slot of its table is one byte.
+pub const MAX_SERVICE_AGENTS: usize = 256;
+/// Milliseconds between two checks of an agent's health.
+pub const CHECK_EVERY_MS: std::ops::RangeInclusive<u32> = 100..=3_600_000;
+/// Checks in a row that change an agent's state.
+pub const CHECK_ROW: std::ops::RangeInclusive<u32> = 1..=100;
 /// The greatest weight of an agent.
 pub const MAX_WEIGHT: u32 = 1000;

@@ -43,6 +43,7 @@ pub struct Config {
     pub(crate) rules: Vec<RuleSpec>,
     pub(crate) flags: Vec<FlagSpec>,
     pub(crate) agents: Vec<AgentSpec>,
+    pub(crate) services: Vec<ServiceSpec>,
     pub(crate) log: LogSpec,
     pub(crate) tcp: TcpSpec,
     pub(crate) control: ControlSpec,
@@ -102,6 +103,16 @@ impl Config {
         &self.agents
     }
 
+    /// The services, in the order of the file.
+    pub fn services(&self) -> &[ServiceSpec] {
+        &self.services
+    }
+
+    /// The agents of a service, by number.
+    pub fn agents_of<'a>(&'a self, service: &'a ServiceSpec) -> impl Iterator<Item = &'a AgentSpec> {
+        self.agents.iter().filter(|agent| service.has(agent))
+    }
+
     /// The durable log.
     pub fn log(&self) -> &LogSpec {
         &self.log
@@ -129,6 +140,7 @@ impl Default for Config {
             rules: Vec::new(),
             flags: Vec::new(),
             agents: Vec::new(),
+            services: Vec::new(),
             log: LogSpec::default(),
             tcp: TcpSpec::default(),
             control: ControlSpec::default(),

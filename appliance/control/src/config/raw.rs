@@ -28,6 +28,7 @@ pub(super) struct File {
     pub(super) rules: Option<List<Rule>>,
     pub(super) flags: Option<List<Flag>>,
     pub(super) agents: Option<List<Agent>>,
+    pub(super) services: Option<List<Service>>,
     pub(super) log: Option<Log>,
     pub(super) tcp: Option<Tcp>,
     pub(super) control: Option<Control>,
@@ -115,6 +116,33 @@ pub(super) struct Agent {
     pub(super) kind: Option<Text>,
     pub(super) weight: Option<Text>,
     pub(super) modality: Option<Text>,
+    pub(super) draining: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Service {
+    pub(super) name: Option<Text>,
+    pub(super) address: Option<Text>,
+    pub(super) protocol: Option<Text>,
+    pub(super) port: Option<Text>,
+    pub(super) agents: Option<List<String>>,
+    #[serde(rename = "type")]
+    pub(super) kind: Option<Text>,
+    pub(super) encapsulation: Option<Text>,
+    pub(super) source: Option<Text>,
+    pub(super) health: Option<Spanned<Health>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Health {
+    pub(super) check: Option<Text>,
+    pub(super) port: Option<Text>,
+    pub(super) every_ms: Option<Text>,
+    pub(super) timeout_ms: Option<Text>,
+    pub(super) rise: Option<Text>,
+    pub(super) fall: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -50,6 +50,11 @@ macro_rules! words {
 }
 pub(super) use words;
 
+// Behind the macro, which it uses.
+mod services;
+
+pub use services::*;
+
 words! {
     /// How the classifier shall be attached.
     #[derive(Default)]
@@ -270,6 +275,9 @@ pub struct AgentSpec {
     /// What it prefers, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modality: Option<ModalitySet>,
+    /// Whether it gets no new connections of services (default false); those that it has stay with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
 }
 
 fn one() -> u32 {

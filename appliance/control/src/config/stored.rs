@@ -13,6 +13,8 @@ pub const KINDS: [Kind; 4] = [Kind::Rules, Kind::Flags, Kind::Agents, Kind::Sett
 
 /// Names of the rules, first match first.
 const ORDER: &str = "rule-order";
+/// The services: what they name are agents, so they are read when those are there.
+const SERVICES: &str = "services";
 
 /// Resources that are no configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +53,7 @@ impl Config {
     pub fn is_made_of(key: &Key) -> bool {
         match key.kind() {
             Kind::Rules | Kind::Flags | Kind::Agents => true,
-            Kind::Settings => [Self::REST_RESOURCE, ORDER].contains(&key.name()),
+            Kind::Settings => [Self::REST_RESOURCE, ORDER, SERVICES].contains(&key.name()),
             Kind::Models | Kind::Experiments | Kind::Tokens => false,
         }
     }
@@ -82,7 +84,9 @@ impl Config {
         }
         let order: Vec<&RuleName> = self.rules.iter().map(|rule| &rule.name).collect();
         put(Kind::Settings, ORDER.to_owned(), serde_json::to_vec(&order))?;
-        let rest = Self { rules: Vec::new(), flags: Vec::new(), agents: Vec::new(), ..self.clone() };
+        put(Kind::Settings, SERVICES.to_owned(), serde_json::to_vec(&self.services))?;
+        let rest =
+            Self { rules: Vec::new(), flags: Vec::new(), agents: Vec::new(), services: Vec::new(), ..self.clone() };
         put(Kind::Settings, Self::REST_RESOURCE.to_owned(), Ok(rest.to_yaml().into_bytes()))?;
         Ok(resources)
     }
@@ -104,6 +108,7 @@ impl Config {
         config.flags = all::<FlagSpec>(entries, Kind::Flags)?;
         config.agents = all::<AgentSpec>(entries, Kind::Agents)?;
         config.agents.sort_by_key(|agent| agent.id);
+        config.services = found(SERVICES).map(read).transpose()?.unwrap_or_default();
         Ok(Some(config.judged()?))
     }
 }

@@ -37,13 +37,15 @@ impl Config {
         })?;
         list(out, "flags", &self.flags, |spec| format!("{{to: {}, share: {}}}", names(&spec.to), spec.share))?;
         list(out, "agents", &self.agents, |spec| {
-            let AgentSpec { id, address, mac, interface, kind, weight, modality } = spec;
+            let AgentSpec { id, address, mac, interface, kind, weight, modality, draining } = spec;
+            let draining = if *draining { ", draining: true" } else { "" };
             let modality = modality.map(|set| format!(", modality: {}", quoted(&set.to_string()))).unwrap_or_default();
             let (address, interface) = (quoted(&address.to_string()), quoted(interface.as_str()));
             format!(
-                "{{id: {id}, address: {address}, mac: \"{mac}\", interface: {interface}, type: {kind}, weight: {weight}{modality}}}"
+                "{{id: {id}, address: {address}, mac: \"{mac}\", interface: {interface}, type: {kind}, weight: {weight}{modality}{draining}}}"
             )
         })?;
+        list(out, "services", &self.services, service)?;
         let LogSpec { folder, segment_mib, keep_mib, keep_hours, when_full } = &self.log;
         let folder = quoted(&folder.to_string_lossy());
         let hours = keep_hours.map(|hours| format!(", keep_hours: {hours}")).unwrap_or_default();
@@ -59,6 +61,25 @@ impl Config {
         )?;
         writeln!(out, "control: {{socket: {}}}", quoted(&self.control.socket.to_string_lossy()))
     }
+}
+
+fn service(spec: &ServiceSpec) -> String {
+    let ServiceSpec { name, address, protocol, port, agents, kind, encapsulation, source, health } = spec;
+    let port = port.map(|port| format!(", port: {port}")).unwrap_or_default();
+    let agents = match kind {
+        Some(kind) => format!("type: {kind}"),
+        None => format!("agents: [{}]", agents.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+    };
+    let source = source.map(|source| format!(", source: {}", quoted(&source.to_string()))).unwrap_or_default();
+    let HealthSpec { check, port: asked, every_ms, timeout_ms, rise, fall } = health;
+    let asked = asked.map(|port| format!(", port: {port}")).unwrap_or_default();
+    let health = format!(
+        "{{check: {check}{asked}, every_ms: {every_ms}, timeout_ms: {timeout_ms}, rise: {rise}, fall: {fall}}}"
+    );
+    let (name, address) = (quoted(name.as_str()), quoted(&address.to_string()));
+    format!(
+        "{{name: {name}, address: {address}, protocol: {protocol}{port}, {agents}, encapsulation: {encapsulation}{source}, health: {health}}}"
+    )
 }
 
 /// One item a line, so that a change of one item is a change of one line.

@@ -11,6 +11,7 @@ mod line;
 mod log;
 mod replay;
 mod request;
+mod service;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ pub use line::{LineError, MAX_LINE_BYTES, read_line, write_line};
 pub use log::{LogRecord, LogSegment, LogSource, LogVerdict};
 pub use replay::ReplayReport;
 pub use request::{Answer, Done, NewRule, RecordsAnswer, Reply, Request, SLOWEST_FOR, SLOWEST_US, WhyQuestion};
+pub use service::{ServiceAgentState, ServiceAgentStatus, ServiceStatus};
 pub use status::{
     AgentStatus, CoreStatus, Counters, FeatureStatus, Host, Identity, InterfaceMode, InterfaceStatus, LogStatus,
     MemoryStatus, PlacementStatus, ProcessState, ProcessStatus, RingStatus, RuleStatus, SourceWindow, Status,

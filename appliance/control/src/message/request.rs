@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::change::{Changed, ConfigRequest, ConfigValue, HistoryRow};
-use super::{AgentStatus, FlowExplanation, FlowTuple, HexBytes, RuleStatus, Status, WhyFrame};
-use crate::config::{AgentSpec, Difference, RuleSpec};
+use super::{AgentStatus, FlowExplanation, FlowTuple, HexBytes, RuleStatus, ServiceStatus, Status, WhyFrame};
+use crate::config::{AgentSpec, Difference, RuleSpec, ServiceSpec};
 use crate::keeper::Manner;
-use crate::name::{AgentId, RuleName};
+use crate::name::{AgentId, RuleName, ServiceName};
 use crate::problem::Problem;
 use crate::taker::FeatureName;
 
@@ -49,6 +49,29 @@ pub enum Request {
     AgentRemove {
         /// Its number.
         id: AgentId,
+    },
+    /// The services with their agents and counters.
+    #[serde(rename = "service.list")]
+    ServiceList,
+    /// One service more.
+    #[serde(rename = "service.add")]
+    ServiceAdd {
+        /// The service, as in the configuration.
+        service: ServiceSpec,
+    },
+    /// One service less; frames to its address are then like any other.
+    #[serde(rename = "service.remove")]
+    ServiceRemove {
+        /// Its name.
+        name: ServiceName,
+    },
+    /// An agent gets no new connections of any service, or gets them again.
+    #[serde(rename = "service.drain")]
+    ServiceDrain {
+        /// The agent's number.
+        agent: AgentId,
+        /// Whether it drains.
+        draining: bool,
     },
     /// Why a flow or a frame goes where it goes.
     #[serde(rename = "why")]
@@ -123,6 +146,8 @@ pub enum Answer {
     Rules(Vec<RuleStatus>),
     /// To `agent.list`, by number.
     Agents(Vec<AgentStatus>),
+    /// To `service.list`, in the order of the configuration.
+    Services(Vec<ServiceStatus>),
     /// To `why` about a flow.
     Flow(Box<FlowExplanation>),
     /// To `why` about a frame.

@@ -33,6 +33,9 @@ pub struct Status {
     /// Workers that were killed for breaking the rules since the dataplane started.
     #[serde(default)]
     pub evicted: u64,
+    /// The services.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<super::ServiceStatus>,
     /// The durable log, if a rule is durable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<LogStatus>,

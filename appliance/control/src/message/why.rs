@@ -153,6 +153,12 @@ pub struct Verdict {
     pub bucket: Option<u16>,
     /// Why, by its short name, if there is more to say.
     pub reason: Option<String>,
+    /// The service that it is to, if it is to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The agent that gets it, if it was forwarded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<u32>,
 }
 
 /// Why a live flow goes where it goes: the answer to `weir why FLOW`.
@@ -173,7 +179,7 @@ pub struct FlowExplanation {
 /// One station.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WhyStep {
-    /// `flow verdict`, `rule`, `bucket`, `default`, `class`, `ring`, `feature`, `map write`.
+    /// `flow verdict`, `rule`, `bucket`, `service`, `default`, `class`, `ring`, `feature`, `map write`.
     pub stage: String,
     /// What was found there: `telemetry`, `4711 of 10000`, `none`.
     pub found: String,

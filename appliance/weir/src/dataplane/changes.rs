@@ -75,7 +75,7 @@ impl<'a> InForce<'a> {
 
 impl Target for InForce<'_> {
     fn prepare(&mut self, next: &Config) -> Result<(), Problem> {
-        let steering = steering(next, &self.dataplane.classes, &self.dataplane.ports)?;
+        let steering = steering(next, &self.dataplane.classes, &self.dataplane.ports, &self.dataplane.health)?;
         self.prepared = Some((next.clone(), steering));
         Ok(())
     }
@@ -85,11 +85,12 @@ impl Target for InForce<'_> {
         let mut config = lock(&self.dataplane.config);
         if let Err(error) = self.put(&steering_next) {
             // One of the two may have it already: both get back what they had.
-            let former = steering(&config, &self.dataplane.classes, &self.dataplane.ports)?;
+            let former = steering(&config, &self.dataplane.classes, &self.dataplane.ports, &self.dataplane.health)?;
             self.put(&former).map_err(internal)?;
             return Err(internal(error));
         }
         *config = next;
+        self.dataplane.health.look_again();
         Ok(())
     }
 }

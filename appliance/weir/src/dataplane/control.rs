@@ -22,7 +22,7 @@ use weir_ebpf_loader::Classifier;
 use super::classes::KernelClasses;
 use super::setup::Port;
 use super::steering::Steering;
-use super::{Dataplane, changes, explain, lock, status};
+use super::{Dataplane, changes, explain, lock, services, status};
 use crate::place::Place;
 use crate::records;
 
@@ -112,6 +112,7 @@ fn answer(dataplane: &Dataplane, author: &str, request: Request) -> Result<Answe
         Request::Status => status::status(dataplane).map(|status| Answer::Status(Box::new(status))).map_err(internal),
         Request::SteerList => rules(dataplane).map(Answer::Rules),
         Request::AgentList => Ok(Answer::Agents(agents(dataplane))),
+        Request::ServiceList => services::status(dataplane).map(Answer::Services).map_err(internal),
         Request::Why(WhyQuestion::Frame(bytes)) => {
             explain::frame(dataplane, &bytes.0).map(|why| Answer::Frame(Box::new(why)))
         }
@@ -130,7 +131,10 @@ fn answer(dataplane: &Dataplane, author: &str, request: Request) -> Result<Answe
         request @ (Request::SteerAdd { .. }
         | Request::SteerRemove { .. }
         | Request::AgentSet { .. }
-        | Request::AgentRemove { .. }) => change(dataplane, author, &Manner::default(), request).map(Answer::Changed),
+        | Request::AgentRemove { .. }
+        | Request::ServiceAdd { .. }
+        | Request::ServiceRemove { .. }
+        | Request::ServiceDrain { .. }) => change(dataplane, author, &Manner::default(), request).map(Answer::Changed),
         Request::Stop => {
             dataplane.stopping.store(true, Ordering::Relaxed);
             Ok(Answer::Done(Done { text: "stopping".into(), saved: true, unsaved_because: None }))
@@ -164,7 +168,7 @@ fn agents(dataplane: &Dataplane) -> Vec<AgentStatus> {
     config.agents().iter().map(|agent| AgentStatus { agent: agent.clone(), reachable: reachable(agent) }).collect()
 }
 
-/// A change of one rule or one agent.
+/// A change of one rule, one agent or one service.
 fn change(dataplane: &Dataplane, author: &str, manner: &Manner, request: Request) -> Result<Changed, Problem> {
     changes::change(dataplane, author, manner, |config| match request {
         Request::SteerAdd { rule, place } => {
@@ -180,11 +184,21 @@ fn change(dataplane: &Dataplane, author: &str, manner: &Manner, request: Request
             Ok((config.set_agent(agent)?, text))
         }
         Request::AgentRemove { id } => Ok((config.remove_agent(id)?, format!("agent {id} removed"))),
+        Request::ServiceAdd { service } => {
+            let agents = config.agents_of(&service).count();
+            let text = format!("service {} at {} is shared among {agents} agents", service.name, service.address);
+            Ok((config.add_service(service)?, text))
+        }
+        Request::ServiceRemove { name } => Ok((config.remove_service(&name)?, format!("service {name} removed"))),
+        Request::ServiceDrain { agent, draining } => {
+            let what = if draining { "gets no new connections" } else { "gets new connections again" };
+            Ok((config.drain_agent(agent, draining)?, format!("agent {agent} {what}")))
+        }
         _ => Err(Problem::new("change", "this request changes nothing", "ask it without the change around it")),
     })
 }
 
-/// Puts rules, buckets and agents into the classifier. Each of the two steps is one flip of a bank.
+/// Puts rules, buckets, agents and services into the classifier. Each of the three steps is one flip of a bank.
 ///
 /// # Errors
 /// When the kernel refuses a map; what was in force stays in force.
@@ -198,6 +212,7 @@ pub(super) fn install(
     let mirror: Vec<u8> = (0..ports.len()).map(|slot| slot as u8).collect(); // at most MAX_EGRESS interfaces
     let has_mirror = classes.iter().any(|class| class.egress.is_some());
     classifier.install_agents(&steering.agents, &egress, if has_mirror { &mirror } else { &[] })?;
+    classifier.install_services(&steering.services)?;
     classifier.install_rules(&steering.rules, &steering.buckets)?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use weir_appliance_control::problem::Problem;
 use weir_dataplane_io::clock;
 use weir_ebpf_abi::explain::Explanation;
 use weir_ebpf_abi::flow::FlowVerdict;
+use weir_ebpf_abi::maglev::SLOTS;
 
 use super::control::internal;
 use super::{Dataplane, counters, lock};
@@ -36,7 +37,8 @@ fn verdict(dataplane: &Dataplane, explanation: &Explanation) -> Verdict {
     let config = lock(&dataplane.config);
     let rule = explanation.rule().and_then(|index| config.rules().get(usize::from(index)));
     let rule = rule.map(|rule| rule.name.to_string());
-    why::verdict(explanation, rule, |class| dataplane.classes.takers(class).names())
+    let service = why::service(explanation, &config, lock(&dataplane.classifier).placement());
+    why::verdict(explanation, rule, service, |class| dataplane.classes.takers(class).names())
 }
 
 /// Why the next frame of a flow goes where it goes, station by station.
@@ -52,6 +54,8 @@ pub(super) fn flow(dataplane: &Dataplane, flow: FlowTuple) -> Result<FlowExplana
     if explanation.action().takes_a_ring() {
         steps.push(ring(dataplane, &explanation, &verdict)?);
         steps.extend(verdict.takers.iter().map(|taker| feature(dataplane, taker)));
+    } else if let Some(name) = &verdict.service {
+        steps.push(service(name, &explanation));
     } else if explanation.rule().is_none() && explanation.by_flag == 0 && explanation.by_verdict == 0 {
         steps.push(WhyStep {
             stage: "default".into(),
@@ -98,6 +102,18 @@ fn rule(dataplane: &Dataplane, explanation: &Explanation, verdict: &Verdict) -> 
         _ => ("none".to_owned(), format!("none of {count} rules matches this flow")),
     };
     Ok(WhyStep { stage: "rule".into(), found, because, decided: explanation.rule().is_some() })
+}
+
+fn service(name: &str, explanation: &Explanation) -> WhyStep {
+    let slot = format!("slot {} of {SLOTS}", explanation.slot);
+    let (found, because) = match (explanation.agent(), explanation.known != 0) {
+        (Some(agent), true) => (format!("{name}, agent {agent}"), "the connection is known and stays there".to_owned()),
+        (Some(agent), false) => {
+            (format!("{name}, agent {agent}"), format!("a new connection, and {slot} is that agent's"))
+        }
+        (None, _) => (name.to_owned(), format!("no agent gets it: {}", explanation.reason().sentence())),
+    };
+    WhyStep { stage: "service".into(), found, because, decided: true }
 }
 
 fn bucket(explanation: &Explanation) -> WhyStep {

@@ -11,8 +11,10 @@ pub(crate) mod classes;
 mod control;
 mod counters;
 mod explain;
+mod health;
 mod log;
 mod placement;
+pub(crate) mod services;
 mod setup;
 mod status;
 pub(crate) mod steering;
@@ -108,6 +110,7 @@ pub(crate) struct Dataplane {
     log: log::Log,
     chaos: chaos::Chaos,
     streams: Option<streams::Streams>,
+    health: health::Health,
 }
 
 /// Locks what no panic leaves half changed.
@@ -152,6 +155,7 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32) -> Result<()> {
     }
     spawn("attach", &dataplane, move |dataplane| attach::serve(dataplane, &attach))?;
     spawn("control", &dataplane, move |dataplane| control::serve(dataplane, &control))?;
+    spawn("health", &dataplane, |dataplane| health::watch(dataplane))?;
     writeln!(std::io::stdout(), "{READY_LINE}").context("the supervisor does not listen")?;
     while !stop.load(Ordering::Relaxed) && !dataplane.stopping.load(Ordering::Relaxed) {
         if let Ok(found) = hostile.recv_timeout(LOOK_EVERY) {
@@ -199,7 +203,9 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32) -> Result<Made>
     cards.before_binding(&config)?;
     let mut ports = setup::ports(&config)?;
     let kernel_classes = KernelClasses::of(&classes(&config), ports.len())?;
-    let steering = steering::steering(&config, &kernel_classes, &ports).map_err(|problem| anyhow!("{problem}"))?;
+    let health = health::Health::default();
+    let steering =
+        steering::steering(&config, &kernel_classes, &ports, &health).map_err(|problem| anyhow!("{problem}"))?;
     let cores = core_plan(&config, &ports, cards.home());
     let mounted = bpffs::ensure(Path::new(BPF_FS))?;
     let mut classifier = Classifier::load(weir_ebpf_loader::LoadOptions { pin_root: Some(place.pins.clone()) })?;
@@ -233,6 +239,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32) -> Result<Made>
         log,
         chaos: chaos::Chaos::default(),
         streams,
+        health,
         rings: bound.rings,
         takers: Takers::default(),
         taken: Mutex::default(),

@@ -7,8 +7,11 @@ use weir_appliance_control::tables;
 use weir_appliance_control::taker::TakerSet;
 use weir_ebpf_abi::agents::Agent;
 use weir_ebpf_abi::rules::Rule;
+use weir_ebpf_loader::Service;
 
 use super::classes::KernelClasses;
+use super::health::Health;
+use super::services;
 use super::setup::Port;
 
 /// All that a configuration asks of the classifier.
@@ -20,16 +23,23 @@ pub(crate) struct Steering {
     pub buckets: Vec<(u8, u16)>,
     /// Agents.
     pub agents: Vec<Agent>,
+    /// Services.
+    pub services: Vec<Service>,
 }
 
 /// Translates `config`.
 ///
 /// # Errors
 /// A set of takers that has no ring yet, or an agent behind an interface that does not take part.
-pub(crate) fn steering(config: &Config, classes: &KernelClasses, ports: &[Port]) -> Result<Steering, Problem> {
+pub(crate) fn steering(
+    config: &Config,
+    classes: &KernelClasses,
+    ports: &[Port],
+    health: &Health,
+) -> Result<Steering, Problem> {
     let (rules, buckets) = rules(config, classes)?;
     let agents = config.agents().iter().map(|spec| agent(spec, ports)).collect::<Result<_, _>>()?;
-    Ok(Steering { rules, buckets, agents })
+    Ok(Steering { rules, buckets, agents, services: services::services(config, ports, health)? })
 }
 
 /// Rules, and classes with their share of the flows no rule took.
@@ -62,7 +72,7 @@ fn rule(spec: &RuleSpec, classes: &KernelClasses) -> Result<Rule, Problem> {
     Ok(Rule { matches: spec.matches.into(), action: spec.action.into(), class, share: spec.share.basis_points() })
 }
 
-fn agent(spec: &AgentSpec, ports: &[Port]) -> Result<Agent, Problem> {
+pub(super) fn agent(spec: &AgentSpec, ports: &[Port]) -> Result<Agent, Problem> {
     let found = ports.iter().zip(0..).find(|(port, _)| port.spec.name == spec.interface);
     let (port, egress) = found.ok_or_else(|| {
         let cause = format!("agent {} is behind an interface that weir does not run on", spec.id);
@@ -83,7 +93,7 @@ pub(crate) fn offline_agents(config: &Config) -> Vec<Agent> {
     config.agents().iter().map(|spec| made(spec, egress(spec), u32::from(egress(spec)) + 1, [0; 6])).collect()
 }
 
-fn made(spec: &AgentSpec, egress: u8, ifindex: u32, source_mac: [u8; 6]) -> Agent {
+pub(super) fn made(spec: &AgentSpec, egress: u8, ifindex: u32, source_mac: [u8; 6]) -> Agent {
     let (version, address) = tables::address(spec.address);
     let (id, mac) = (spec.id.get(), spec.mac.octets());
     Agent { id, ifindex, address, mac, source_mac, version, egress, ..Agent::default() }

@@ -1,0 +1,65 @@
+//! Services of the file, typed.
+
+use serde_saphyr::Spanned;
+
+use super::super::judge::Refused;
+use super::super::raw::{self, Text};
+use super::super::*;
+use super::{Locate, at, each, need, optional, read_address, refused_at, typed, value};
+use crate::name::number;
+use crate::problem::Problem;
+
+impl Locate for Spanned<raw::Service> {
+    fn locate(&self, refused: Refused) -> ConfigError {
+        let raw = &self.value;
+        let place = match refused.key {
+            "name" => at(&raw.name),
+            "address" => at(&raw.address),
+            "port" => at(&raw.port),
+            "agents" => at(&raw.agents),
+            "type" => at(&raw.kind),
+            "encapsulation" => at(&raw.encapsulation),
+            "source" => at(&raw.source),
+            _ => at(&raw.health),
+        };
+        refused_at(place, self.referenced, refused)
+    }
+}
+
+/// Types one service.
+pub(super) fn service(item: &Spanned<raw::Service>) -> Result<ServiceSpec, ConfigError> {
+    let raw = &item.value;
+    Ok(ServiceSpec {
+        name: value(need(&raw.name, "name", item)?)?,
+        address: typed(need(&raw.address, "address", item)?, read_address)?,
+        protocol: value(need(&raw.protocol, "protocol", item)?)?,
+        port: raw.port.as_ref().map(|text| typed(text, read_port)).transpose()?,
+        agents: each(raw.agents.as_ref(), |_, id| value(id))?,
+        kind: raw.kind.as_ref().map(|text| typed(text, |text| number(text, "an agent's type"))).transpose()?,
+        encapsulation: optional(raw.encapsulation.as_ref())?.unwrap_or_default(),
+        source: raw.source.as_ref().map(|text| typed(text, read_address)).transpose()?,
+        health: raw.health.as_ref().map_or(Ok(HealthSpec::default()), |health| self::health(&health.value))?,
+    })
+}
+
+/// Reads a port that a service can have.
+fn read_port(text: &str) -> Result<u16, Problem> {
+    let refuse = || Problem::new(text, "a port is a number from 1 to 65535", "write one port, or no `port` for any");
+    let port = number(text, "a port").map_err(|_| refuse())?;
+    u16::try_from(port).ok().filter(|port| *port != 0).ok_or_else(refuse)
+}
+
+fn health(raw: &raw::Health) -> Result<HealthSpec, ConfigError> {
+    let default = HealthSpec::default();
+    let plain = |text: Option<&Text>, what: &str, otherwise| {
+        text.map_or(Ok(otherwise), |text| typed(text, |text| number(text, what)))
+    };
+    Ok(HealthSpec {
+        check: optional(raw.check.as_ref())?.unwrap_or_default(),
+        port: raw.port.as_ref().map(|text| typed(text, read_port)).transpose()?,
+        every_ms: plain(raw.every_ms.as_ref(), "the time between checks in ms", default.every_ms)?,
+        timeout_ms: plain(raw.timeout_ms.as_ref(), "the time for an answer in ms", default.timeout_ms)?,
+        rise: plain(raw.rise.as_ref(), "`rise`", default.rise)?,
+        fall: plain(raw.fall.as_ref(), "`fall`", default.fall)?,
+    })
+}
