@@ -12,8 +12,9 @@ use weir_appliance_control::message::{Answer, Request, ServiceStatus, Status, Wh
 use weir_appliance_lab::appliance::Appliance;
 use weir_appliance_lab::generate::Sender;
 use weir_appliance_lab::generate::afxdp::XdpSender;
+use weir_appliance_lab::network::{End, Link};
 use weir_appliance_lab::packet::Path;
-use weir_appliance_lab::{End, Lab, LabSpec, Link};
+use weir_appliance_lab::{Lab, LabSpec};
 use weir_ebpf_abi::rewrite::ones_sum;
 use weir_ebpf_loader::generate::{Sink, SinkAction};
 use weir_tests::{DEADLINE, program, wired};

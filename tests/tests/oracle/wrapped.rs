@@ -99,7 +99,9 @@ fn outer_headers_are_what_tshark_takes_them_for() {
             "-r",
         ])
         .arg(&path);
-    fields.iter().for_each(|field| drop(tshark.args(["-e", field])));
+    for field in fields {
+        tshark.args(["-e", field]);
+    }
     let output = tshark.output().expect("tshark runs");
     let _ = std::fs::remove_file(&path);
     let told = String::from_utf8_lossy(&output.stdout).into_owned();
