@@ -142,8 +142,10 @@ impl Site {
 
     fn drain(&self, id: u32, draining: bool) {
         let agent = id.try_into().expect("a number");
-        let Answer::Done(done) = self.ask(&Request::ServiceDrain { agent, draining }) else { panic!("not done") };
-        assert!(done.saved, "{done:?}");
+        let Answer::Changed(changed) = self.ask(&Request::ServiceDrain { agent, draining }) else {
+            panic!("no change")
+        };
+        assert!(changed.saved, "{changed:?}");
     }
 
     /// The service `web` once it satisfies `condition`.
@@ -248,7 +250,7 @@ fn connections_spread_by_weight_and_stay() {
     assert_eq!(unserved, 0, "no datagram found no agent");
 
     let name = "web".parse().expect("a name");
-    let Answer::Done(_) = site.ask(&Request::ServiceRemove { name }) else { panic!("not done") };
+    let Answer::Changed(_) = site.ask(&Request::ServiceRemove { name }) else { panic!("no change") };
     let status = site.appliance.status().unwrap_or_else(|error| panic!("{error}"));
     assert!(status.services.iter().all(|service| service.name.as_str() != "web"));
     assert!(status.counters.is_balanced(), "{:?}", status.counters);

@@ -210,7 +210,7 @@ pub struct ServiceTable {
 }
 
 const _: () = assert!(core::mem::size_of::<Backend>() == 44);
-const _: () = assert!(core::mem::size_of::<ServiceTable>() % 4 == 0);
+const _: () = assert!(core::mem::size_of::<ServiceTable>().is_multiple_of(4));
 
 /// Slot of a flow, below [`SLOTS`]. From the lower half of the fingerprint: the sticky bucket is made of the upper one, and
 /// a share of the flows shall not fall to a share of the agents.

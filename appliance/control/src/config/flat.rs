@@ -73,7 +73,13 @@ impl Config {
     /// This configuration with what can change live taken from `next`.
     #[must_use]
     pub fn with_live_part_of(&self, next: &Self) -> Self {
-        Self { rules: next.rules.clone(), flags: next.flags.clone(), agents: next.agents.clone(), services: next.services.clone(), ..self.clone() }
+        Self {
+            rules: next.rules.clone(),
+            flags: next.flags.clone(),
+            agents: next.agents.clone(),
+            services: next.services.clone(),
+            ..self.clone()
+        }
     }
 }
 

@@ -155,7 +155,7 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32) -> Result<()> {
     }
     spawn("attach", &dataplane, move |dataplane| attach::serve(dataplane, &attach))?;
     spawn("control", &dataplane, move |dataplane| control::serve(dataplane, &control))?;
-    spawn("health", &dataplane, |dataplane| health::watch(dataplane))?;
+    spawn("health", &dataplane, health::watch)?;
     writeln!(std::io::stdout(), "{READY_LINE}").context("the supervisor does not listen")?;
     while !stop.load(Ordering::Relaxed) && !dataplane.stopping.load(Ordering::Relaxed) {
         if let Ok(found) = hostile.recv_timeout(LOOK_EVERY) {
