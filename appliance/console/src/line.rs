@@ -124,6 +124,7 @@ mod tests {
         Config(config::ConfigCommand),
         Confirm(config::SettleArgs),
         Revert(config::SettleArgs),
+        #[command(subcommand)]
         Service(service::ServiceCommand),
         Why(why::WhyArgs),
         Replay(replay::ReplayArgs),
@@ -175,7 +176,7 @@ mod tests {
             "service add web --address 10.9.0.100 --protocol tcp --port 443 --agents 1,2,3 --check tcp --every-ms 200",
             "service add dns --address 2001:db8::53 --protocol udp --type 4 --encapsulation geneve --source 2001:db8::1",
             "service remove web",
-            "service drain 7",
+            "service drain 7 --reason upgrade --confirm-within 5m",
             "service undrain 7",
             "why 10.0.0.1:5000-10.0.0.2:48100/udp",
             "why --pcap x.pcap --json --frame 3",

@@ -10,6 +10,7 @@ use weir_appliance_control::name::{AgentId, ServiceName};
 use weir_appliance_control::problem::Problem;
 
 use crate::answer::{Ask, Exit, Outcome, json, unexpected};
+use crate::config::MannerArgs;
 use crate::numbers::{bytes, exact, percent};
 use crate::table::{Column, Table};
 
@@ -23,7 +24,7 @@ pub enum ServiceCommand {
     /// Add a service; it works from the next frame.
     Add(Box<AddArgs>),
     /// Remove a service; frames to its address are then like any other.
-    Remove(NamedArgs),
+    Remove(RemoveArgs),
     /// Give an agent no new connections; those that it has stay with it.
     Drain(AgentArgs),
     /// Give an agent new connections again.
@@ -40,11 +41,25 @@ pub struct NamedArgs {
     pub ask: Ask,
 }
 
+/// A service to remove.
+#[derive(Args, Clone, Debug)]
+pub struct RemoveArgs {
+    /// Which.
+    #[command(flatten)]
+    pub named: NamedArgs,
+    /// How the change is made.
+    #[command(flatten)]
+    pub manner: MannerArgs,
+}
+
 /// One agent, by its number.
 #[derive(Args, Clone, Debug)]
 pub struct AgentArgs {
     /// The agent's number.
     pub id: AgentId,
+    /// How the change is made.
+    #[command(flatten)]
+    pub manner: MannerArgs,
     /// Whom to ask, and how to print.
     #[command(flatten)]
     pub ask: Ask,
@@ -95,6 +110,9 @@ pub struct AddArgs {
     /// Failures in a row until an agent is down.
     #[arg(long, value_name = "N", default_value_t = HealthSpec::default().fall)]
     pub fall: u32,
+    /// How the change is made.
+    #[command(flatten)]
+    pub manner: MannerArgs,
     /// Whom to ask, and how to print.
     #[command(flatten)]
     pub ask: Ask,
@@ -136,12 +154,15 @@ impl ServiceCommand {
     /// # Errors
     /// Nobody answers, the change is refused, or the output cannot be written.
     pub fn run(&self, out: &mut dyn Write) -> Outcome {
-        let drain = |agent: &AgentArgs, draining| Request::ServiceDrain { agent: agent.id, draining };
+        let drain =
+            |agent: &AgentArgs, draining| agent.manner.around(Request::ServiceDrain { agent: agent.id, draining });
         match self {
             Self::List(ask) => list(ask, None, out),
             Self::Show(named) => list(&named.ask, Some(&named.name), out),
-            Self::Add(add) => add.ask.change(&add.request(), out),
-            Self::Remove(named) => named.ask.change(&Request::ServiceRemove { name: named.name.clone() }, out),
+            Self::Add(add) => add.ask.change(&add.manner.around(add.request()), out),
+            Self::Remove(RemoveArgs { named, manner }) => {
+                named.ask.change(&manner.around(Request::ServiceRemove { name: named.name.clone() }), out)
+            }
             Self::Drain(agent) => agent.ask.change(&drain(agent, true), out),
             Self::Undrain(agent) => agent.ask.change(&drain(agent, false), out),
         }

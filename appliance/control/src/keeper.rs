@@ -433,6 +433,7 @@ impl Keeper {
                 let place: usize = place.trim_start_matches('#').parse().unwrap_or_default();
                 Key::new(Kind::Flags, Config::flag_resource(place))
             }
+            Some(("services", _)) => Key::new(Kind::Settings, Config::SERVICES_RESOURCE),
             _ => Key::new(Kind::Settings, Config::REST_RESOURCE),
         };
         let made = key.ok().and_then(|key| self.store.history(Some(&key), None, 1).ok()?.pop());

@@ -77,7 +77,7 @@ impl Config {
     /// The configuration without the agent of this number.
     ///
     /// # Errors
-    /// No agent has this number.
+    /// No agent has this number, or a service names it.
     pub fn remove_agent(&self, id: AgentId) -> Result<Self, Problem> {
         let mut changed = self.clone();
         changed.agents.retain(|agent| agent.id != id);
@@ -88,7 +88,7 @@ impl Config {
                 "see the numbers with: weir agent list",
             ));
         }
-        Ok(changed)
+        changed.judged()
     }
 
     /// The configuration with one service more.

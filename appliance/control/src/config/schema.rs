@@ -7,11 +7,12 @@ use super::*;
 use crate::taker::FeatureName;
 
 /// Keys that an item cannot be without.
-const REQUIRED: [(&str, &[&str]); 4] = [
+const REQUIRED: [(&str, &[&str]); 5] = [
     ("interfaces[]", &["name"]),
     ("rules[]", &["match", "action"]),
     ("flags[]", &["to", "share"]),
     ("agents[]", &["id", "address", "mac", "interface"]),
+    ("services[]", &["name", "address", "protocol"]),
 ];
 
 /// What is known of a value beyond its shape. Who adds a key may add a line; without one the key takes any scalar.
@@ -44,6 +45,12 @@ fn known() -> Vec<(&'static str, Value)> {
         ("flags[].to[]", feature()),
         ("flags[].share", share()),
         ("agents[].weight", whole(1, MAX_WEIGHT)),
+        ("agents[].draining", json!({"type": "boolean"})),
+        ("services[].protocol", words(ServiceProtocol::ALL.iter().map(|word| word.as_str()).collect())),
+        ("services[].port", whole(1, 65_535)),
+        ("services[].encapsulation", words(Encapsulation::ALL.iter().map(|word| word.as_str()).collect())),
+        ("services[].health.check", words(Check::ALL.iter().map(|word| word.as_str()).collect())),
+        ("services[].health.every_ms", whole(*CHECK_EVERY_MS.start(), *CHECK_EVERY_MS.end())),
         ("log.segment_mib", whole(*SEGMENT_MIB.start(), *SEGMENT_MIB.end())),
         ("log.when_full", words(WhenFull::ALL.iter().map(|word| word.as_str()).collect())),
         ("log.folder", of("^/")),
@@ -130,6 +137,7 @@ mod tests {
         for (path, value) in known() {
             let Some(words) = value.get("enum").and_then(Value::as_array) else { continue };
             for word in words {
+                let service = |more: &str| format!("services: [{{name: s, address: 10.0.0.9, type: 1, {more}}}]");
                 let rule = |more: &str| format!("rules: [{{match: any, action: pass{more}}}]");
                 let file = match path {
                     "rules[].action" if matches!(word.as_str(), Some("deliver" | "mirror")) => {
@@ -143,6 +151,14 @@ mod tests {
                         )
                     }
                     "interfaces[].mode" => format!("interfaces: [{{name: e, mode: {word}}}]"),
+                    "services[].protocol" => service(&format!("protocol: {word}")),
+                    "services[].health.check" => service(&format!("protocol: tcp, port: 1, health: {{check: {word}}}")),
+                    "services[].encapsulation" if word.as_str() == Some("none") => {
+                        service(&format!("protocol: tcp, encapsulation: {word}"))
+                    }
+                    "services[].encapsulation" => {
+                        service(&format!("protocol: tcp, encapsulation: {word}, source: 10.0.0.1"))
+                    }
                     "features.*.wait" => format!("features: {{streaming: {{wait: {word}}}}}"),
                     path => path.split('.').rev().fold(word.to_string(), |inner, key| format!("{{{key}: {inner}}}")),
                 };

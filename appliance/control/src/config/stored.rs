@@ -13,8 +13,6 @@ pub const KINDS: [Kind; 4] = [Kind::Rules, Kind::Flags, Kind::Agents, Kind::Sett
 
 /// Names of the rules, first match first.
 const ORDER: &str = "rule-order";
-/// The services: what they name are agents, so they are read when those are there.
-const SERVICES: &str = "services";
 
 /// Resources that are no configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,8 +37,10 @@ pub enum StoredError {
 }
 
 impl Config {
-    /// Name of the setting that is everything but rules, flags and agents.
+    /// Name of the setting that is everything but rules, flags, agents and services.
     pub const REST_RESOURCE: &str = "config";
+    /// Name of the setting that is all services: they name agents, so they are read when those are there.
+    pub const SERVICES_RESOURCE: &str = "services";
 
     /// Name of the flag at a place of the list, from 1.
     #[must_use]
@@ -53,7 +53,7 @@ impl Config {
     pub fn is_made_of(key: &Key) -> bool {
         match key.kind() {
             Kind::Rules | Kind::Flags | Kind::Agents => true,
-            Kind::Settings => [Self::REST_RESOURCE, ORDER, SERVICES].contains(&key.name()),
+            Kind::Settings => [Self::REST_RESOURCE, ORDER, Self::SERVICES_RESOURCE].contains(&key.name()),
             Kind::Models | Kind::Experiments | Kind::Tokens => false,
         }
     }
@@ -84,7 +84,7 @@ impl Config {
         }
         let order: Vec<&RuleName> = self.rules.iter().map(|rule| &rule.name).collect();
         put(Kind::Settings, ORDER.to_owned(), serde_json::to_vec(&order))?;
-        put(Kind::Settings, SERVICES.to_owned(), serde_json::to_vec(&self.services))?;
+        put(Kind::Settings, Self::SERVICES_RESOURCE.to_owned(), serde_json::to_vec(&self.services))?;
         let rest =
             Self { rules: Vec::new(), flags: Vec::new(), agents: Vec::new(), services: Vec::new(), ..self.clone() };
         put(Kind::Settings, Self::REST_RESOURCE.to_owned(), Ok(rest.to_yaml().into_bytes()))?;
@@ -108,7 +108,7 @@ impl Config {
         config.flags = all::<FlagSpec>(entries, Kind::Flags)?;
         config.agents = all::<AgentSpec>(entries, Kind::Agents)?;
         config.agents.sort_by_key(|agent| agent.id);
-        config.services = found(SERVICES).map(read).transpose()?.unwrap_or_default();
+        config.services = found(Self::SERVICES_RESOURCE).map(read).transpose()?.unwrap_or_default();
         Ok(Some(config.judged()?))
     }
 }

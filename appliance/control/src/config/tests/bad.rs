@@ -235,3 +235,50 @@ fn streams() {
         ("tcp: {port: 1}", "1:7: port", "no such key", "listen"),
     ]);
 }
+
+#[test]
+fn services() {
+    const AGENT: &str =
+        "agents: [{id: 7, address: 10.0.0.7, mac: \"02:00:00:00:00:07\", interface: e}]\nservices: [{name: x, ";
+    for (rest, start, cause, cure) in [
+        ("address: 10.1.0.1}]", "protocol", "missing", "protocol: "),
+        ("address: 10.1.0.1, protocol: tcp, port: 0, type: 1}]", "0", "1 to 65535", "no `port`"),
+        ("address: 10.1.0.1, protocol: tcp}]", "x", "no agents", "agents: [7, 8]"),
+        ("address: 10.1.0.1, protocol: tcp, agents: [7], type: 1}]", "1", "cannot stand together", "keep one"),
+        ("address: 10.1.0.1, protocol: tcp, agents: [8]}]", "8", "not there", "take it out"),
+        ("address: 10.1.0.1, protocol: tcp, agents: [7, 7]}]", "7", "twice", "once"),
+        ("address: 224.0.0.1, protocol: tcp, type: 1}]", "224.0.0.1", "not one address", "its own"),
+        ("address: 10.1.0.1, protocol: tcp, type: 1, encapsulation: ipip}]", "ipip", "source", "source:"),
+        ("address: 10.1.0.1, protocol: tcp, type: 1, source: 10.1.0.2}]", "10.1.0.2", "without", "remove"),
+        (
+            "address: 10.1.0.1, protocol: tcp, type: 1, encapsulation: geneve, source: \"fd00::1\"}]",
+            "fd00::1",
+            "agent 7 is at 10.0.0.7",
+            "version",
+        ),
+        ("address: 10.1.0.1, protocol: tcp, type: 1, health: {check: tcp}}]", "tcp", "any port", "port:"),
+        ("address: 10.1.0.1, protocol: tcp, type: 1, health: {every_ms: 9}}]", "9", "100 to", "100"),
+        ("address: 10.1.0.1, protocol: tcp, type: 1, health: {timeout_ms: 2000}}]", "2000", "at most", "1000"),
+        ("address: 10.1.0.1, protocol: tcp, type: 1, health: {fall: 0}}]", "0", "`fall`", "2"),
+        (
+            "address: 10.1.0.1, protocol: tcp, type: 1}, {name: y, address: 10.1.0.1, protocol: tcp, type: 1}]",
+            "10.1.0.1",
+            "another service has this address",
+            "port",
+        ),
+        (
+            "address: 10.1.0.1, protocol: tcp, type: 1}, {name: x, address: 10.1.0.1, protocol: udp, type: 1}]",
+            "x",
+            "another service has this name",
+            "no other",
+        ),
+    ] {
+        let text = format!("{AGENT}{rest}");
+        let error = Config::parse(&text).expect_err(&text);
+        let line = error.to_string();
+        let there = text.lines().nth(1).and_then(|second| second.get(error.column as usize - 1..));
+        let is_there = there.is_some_and(|there| start == "protocol" || there.contains(start));
+        assert!(error.line == 2 && is_there && error.problem.value == start, "{text:?}\n  want {start}\n  have {line}");
+        assert!(error.problem.cause.contains(cause) && error.problem.cure.contains(cure), "{line}");
+    }
+}

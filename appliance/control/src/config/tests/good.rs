@@ -112,3 +112,25 @@ fn an_interface_from_the_command_line_keeps_its_settings() {
     assert_eq!(changed.interfaces(), [config.interfaces()[1].clone(), InterfaceSpec::new(name("eth9"))]);
     assert!(config.with_interfaces(&[name("eth1"), name("eth1")]).is_err());
 }
+
+#[test]
+fn services_come_go_and_drain() {
+    let config = Config::parse(WHOLE).expect("the example");
+    let web = config.services()[0].clone();
+    assert_eq!((web.protocol, web.port, web.encapsulation), (ServiceProtocol::Tcp, Some(443), Encapsulation::Ipip));
+    assert_eq!(config.agents_of(&web).map(|agent| agent.id.get()).collect::<Vec<_>>(), [7]);
+    let asked = web.asks(&config.agents()[0]).map(|asked| asked.to_string());
+    assert_eq!(asked.as_deref(), Some("10.9.0.2:8443"));
+    assert!(config.add_service(web.clone()).is_err(), "its address is taken");
+    let without = config.remove_service(&web.name).expect("removed");
+    assert!(without.services().is_empty() && without.remove_service(&web.name).is_err());
+    let id = config.agents()[0].id;
+    let named = ServiceSpec { kind: None, agents: vec![id], port: None, health: HealthSpec::default(), ..web };
+    let changed = without.add_service(named).expect("a good service");
+    assert_eq!(Config::parse(&changed.to_yaml()), Ok(changed.clone()));
+    assert!(changed.remove_agent(id).is_err(), "a service names it");
+    let draining = changed.drain_agent(id, true).expect("an agent");
+    assert!(draining.agents()[0].draining && Config::parse(&draining.to_yaml()) == Ok(draining.clone()));
+    assert_eq!(draining.drain_agent(id, false), Ok(changed));
+    assert!(config.drain_agent(8.try_into().expect("a number"), true).is_err());
+}
