@@ -45,6 +45,26 @@ fn each_obstacle_has_one_line_with_its_cure() {
 }
 
 #[test]
+fn instructions_that_cannot_be_had_are_refused_and_not_replaced() {
+    let folder = std::env::temp_dir().join(format!("weir-instructions-{}", std::process::id()));
+    // Without an interface: this test needs no rights, and a weir that took the word would end too.
+    let output = Command::new(program("weir"))
+        .args(["up", "--socket"])
+        .arg(folder.join("control.sock"))
+        .env("WEIR_SIMD", "avx3")
+        .output()
+        .expect("weir runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("WEIR_SIMD=avx3") && said.contains("scalar, avx2 or avx512"), "{said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    assert!(!folder.exists(), "nothing was begun");
+    let doctor = Command::new(program("weir")).args(["doctor", "--json"]).env("WEIR_SIMD", "scalar").output();
+    let report = String::from_utf8_lossy(&doctor.expect("weir runs").stdout).into_owned();
+    assert!(report.contains("scalar: WEIR_SIMD says so"), "{report}");
+}
+
+#[test]
 fn an_interface_that_is_down_is_named_with_the_command_that_sets_it_up() {
     wired!("an_interface_that_is_down_is_named_with_the_command_that_sets_it_up");
     let lab = Lab::create(&LabSpec::line()).expect("a lab");

@@ -19,6 +19,7 @@ pub(crate) fn run(args: &DoctorArgs, out: &mut dyn Write) -> Outcome {
     let view = View::live();
     checks.push(cores(&view, args.interface.first().map(InterfaceName::as_str)));
     checks.extend(nodes());
+    checks.push(crate::instructions::check());
     checks.extend(args.interface.iter().map(|name| interface(&view, name.as_str())));
     doctor::render(&DoctorReport { host: weir_appliance_lab::host::read(), checks }, args.json, out)
 }

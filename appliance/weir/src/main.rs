@@ -9,6 +9,7 @@ mod dataplane;
 mod demo;
 mod doctor;
 mod host;
+mod instructions;
 mod load;
 mod log;
 mod offline;
@@ -220,6 +221,8 @@ impl ProcessArgs {
 
 /// `weir up`: the files are read here, once; what is in force is the store's business.
 fn up(args: &UpArgs) -> anyhow::Result<Exit> {
+    // A worker would refuse it too, again and again.
+    instructions::chosen()?;
     let overlays =
         |file: &PathBuf| args.overlay.iter().map(|name| config_file::overlay(file, name)).collect::<Vec<_>>();
     let files: Vec<PathBuf> =

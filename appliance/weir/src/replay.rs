@@ -17,6 +17,7 @@ use weir_features_worker::replay::Replay;
 use crate::capture;
 use crate::dataplane::classes::KernelClasses;
 use crate::dataplane::steering;
+use crate::instructions;
 use crate::records;
 
 /// What steers a replay when no configuration is given: streaming takes everything.
@@ -35,7 +36,7 @@ pub(crate) fn run(path: &Path, config: &Config) -> Result<ReplayReport> {
     )?;
     classifier.install_rules(&rules.0, &rules.1)?;
     let mut report = ReplayReport::default();
-    let mut streaming = Replay::<Streaming>::new(&Default::default());
+    let mut streaming = Replay::<Streaming>::new(&instructions::settings()?);
     capture::for_each(path, |met| {
         let explanation = classifier.explain(met.bytes)?;
         count(&mut report, met, &explanation);

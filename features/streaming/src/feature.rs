@@ -46,7 +46,7 @@ impl Streaming {
         let windows = &mut self.windows;
         let whole = if frame.head.len() as u32 == frame.length {
             let first = payload.get(BATCH_HEADER..).unwrap_or_default();
-            events::walk(first, announced, |event| windows.event(now_ns, event))
+            windows.events(now_ns, first, announced)
         } else {
             let skip = u64::from(frame.meta.payload_offset) + BATCH_HEADER as u64;
             events::walk_pieces(frame.segments(), skip, announced, |event| windows.event(now_ns, event))

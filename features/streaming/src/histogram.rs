@@ -7,11 +7,15 @@
 pub const LATENCY_LIMIT_NS: u64 = 60_000_000_000;
 /// Buckets of one histogram: 64 exact ones, then 32 for each octave from 2^6 to 2^35, which covers the limit.
 pub const BUCKETS: usize = 1024;
+/// In place of a bucket: the stamp is [`LATENCY_LIMIT_NS`] or more in the past.
+pub const LATE: u64 = BUCKETS as u64;
+/// In place of a bucket: the stamp lies in the future.
+pub const EARLY: u64 = LATE + 1;
 /// Largest relative error of a quantile.
 pub const RELATIVE_ERROR: f64 = 1.0 / 64.0;
 
 /// Values below this have a bucket of their own.
-const EXACT: u64 = 64;
+pub(crate) const EXACT: u64 = 64;
 const EXACT_BITS: u32 = EXACT.ilog2();
 /// log2 of the buckets per octave.
 const STEP_BITS: u32 = 5;
@@ -19,16 +23,23 @@ const STEP_BITS: u32 = 5;
 const _: () = assert!(bucket(LATENCY_LIMIT_NS - 1) < BUCKETS);
 const _: () = assert!(bucket(EXACT) == EXACT as usize);
 
+/// The bits of 2^52: below it, a double's lowest bit counts 1, so that `bits | value` is 2^52 + value.
+pub(crate) const DOUBLE_WHOLE: u64 = 0x433 << 52;
+/// Places behind the octave and the step in a double.
+pub(crate) const DOUBLE_SHIFT: u32 = 52 - STEP_BITS;
+/// Octave and step of the first logarithmic bucket, less the buckets before it.
+pub(crate) const DOUBLE_BIAS: u64 = ((1023 + EXACT_BITS as u64) << STEP_BITS) - EXACT;
+
 /// Bucket of a latency below [`LATENCY_LIMIT_NS`].
-#[inline]
+///
+/// A double holds octave and step side by side, and every value below 2^52 is exact in it: one shift gives both, without
+/// a branch, one by one or in a vector register.
+#[inline(always)]
 #[must_use]
 pub const fn bucket(value: u64) -> usize {
-    if value < EXACT {
-        return value as usize;
-    }
-    let octave = value.ilog2();
-    let step = (value >> (octave - STEP_BITS)) as usize & ((1 << STEP_BITS) - 1);
-    EXACT as usize + (((octave - EXACT_BITS) as usize) << STEP_BITS) + step
+    let double = f64::from_bits(DOUBLE_WHOLE | value) - f64::from_bits(DOUBLE_WHOLE);
+    let logarithmic = (double.to_bits() >> DOUBLE_SHIFT).wrapping_sub(DOUBLE_BIAS);
+    if value < EXACT { value as usize } else { logarithmic as usize }
 }
 
 /// The value a bucket is read as: its middle.

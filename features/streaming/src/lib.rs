@@ -11,11 +11,14 @@
 //! * [`feature`] fits the engine to the worker.
 
 pub mod checkpoint;
+pub mod columns;
 pub mod events;
 pub mod feature;
+pub mod filter;
 pub mod histogram;
 pub mod query;
 pub mod rows;
+pub mod simd;
 pub mod talkers;
 pub mod windows;
 

@@ -3,7 +3,10 @@
 //! A key is found by multiply-shift hashing and at most [`PROBES_MAX`] steps. What finds the table full, or its
 //! neighbourhood crowded, is counted in the scope's other-row, so the totals stay exact whatever the senders choose.
 
-use crate::histogram::{BUCKETS, LATENCY_LIMIT_NS, bucket, quantiles};
+use weir_ebpf_abi::batch::EVENT_HEADER;
+
+use crate::columns::{BLOCK, Columns};
+use crate::histogram::{BUCKETS, LATE, LATENCY_LIMIT_NS, bucket, quantiles};
 use crate::rows::{FLAG_OTHER, Scope, StreamRow};
 
 /// Most slots looked at for one key. It bounds what a sender gains by choosing colliding keys.
@@ -12,8 +15,11 @@ const PROBES_MAX: usize = 16;
 const SLOTS_PER_ROW: usize = 4;
 /// Odd constant of the multiply-shift hash: 2^64 / golden ratio.
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-/// Kinds below this are remembered for the source at hand: covers the five event types and the usual message types.
-const DIRECT_KINDS: usize = 8;
+/// Kinds below this are remembered with their source: covers the five event types and the usual message types.
+const RECENT_KINDS: usize = 8;
+/// Words from one row's histogram to the next one's. A stride of a power of two would put the same bucket of every row
+/// into the same few lines of a cache; one line more spreads them.
+const STRIDE: usize = BUCKETS + 16;
 /// First rows of every table, one for each scope.
 const OTHER_ROWS: usize = Scope::ALL.len();
 const NO_ROW: u16 = u16::MAX;
@@ -62,6 +68,15 @@ impl Sums {
         self.count - self.unstamped - self.late as u64 - self.early as u64
     }
 
+    #[cold]
+    fn stray(&mut self, bucket: u64) {
+        if bucket == LATE {
+            self.late = self.late.saturating_add(1);
+        } else {
+            self.early = self.early.saturating_add(1);
+        }
+    }
+
     fn fold(&mut self, other: &Self) {
         self.count += other.count;
         self.bytes += other.bytes;
@@ -74,12 +89,16 @@ impl Sums {
     }
 }
 
-/// Rows of the source seen last, by kind.
-#[derive(Debug)]
-struct Direct {
+/// Rows of a source seen lately, by kind.
+#[derive(Clone, Copy, Debug)]
+struct Recent {
     scope: Scope,
     source: u32,
-    rows: [u16; DIRECT_KINDS],
+    rows: [u16; RECENT_KINDS],
+}
+
+impl Recent {
+    const EMPTY: Self = Self { scope: Scope::Message, source: 0, rows: [NO_ROW; RECENT_KINDS] };
 }
 
 /// The rows of one window.
@@ -91,7 +110,8 @@ pub(crate) struct Table {
     histograms: Vec<u32>,
     slots: Vec<u16>,
     shift: u32,
-    direct: Direct,
+    recent: Vec<Recent>,
+    recent_shift: u32,
 }
 
 impl Table {
@@ -99,14 +119,16 @@ impl Table {
     pub(crate) fn new(limit: usize) -> Self {
         let limit = limit.clamp(1, ROWS_MAX);
         let slots = (limit * SLOTS_PER_ROW).next_power_of_two();
+        let recent = limit.next_power_of_two().max(2);
         let mut table = Self {
             limit,
             keys: Vec::with_capacity(limit + OTHER_ROWS),
             sums: Vec::with_capacity(limit + OTHER_ROWS),
-            histograms: vec![0; (limit + OTHER_ROWS) * BUCKETS],
+            histograms: vec![0; (limit + OTHER_ROWS) * STRIDE],
             slots: vec![NO_ROW; slots],
             shift: u64::BITS - slots.ilog2(),
-            direct: Direct { scope: Scope::Message, source: 0, rows: [NO_ROW; DIRECT_KINDS] },
+            recent: vec![Recent::EMPTY; recent],
+            recent_shift: u32::BITS - recent.ilog2(),
         };
         table.clear();
         table
@@ -130,33 +152,67 @@ impl Table {
     /// Forgets every row.
     pub(crate) fn clear(&mut self) {
         let used = self.keys.len();
-        self.histograms[..used * BUCKETS].fill(0);
+        self.histograms[..used * STRIDE].fill(0);
         self.slots.fill(NO_ROW);
         self.keys.clear();
         self.sums.clear();
         self.keys.extend(Scope::ALL.map(|scope| Key { scope, source: 0, kind: 0 }));
         self.sums.extend([Sums::EMPTY; OTHER_ROWS]);
-        self.direct.rows = [NO_ROW; DIRECT_KINDS];
+        self.recent.fill(Recent::EMPTY);
     }
 
     /// The row of a key, made if there is room; else the scope's other-row.
     #[inline]
     pub(crate) fn row(&mut self, key: Key) -> usize {
-        let small = (key.kind as usize) < DIRECT_KINDS;
-        if small && key.source == self.direct.source && key.scope == self.direct.scope {
-            let row = self.direct.rows[key.kind as usize % DIRECT_KINDS];
-            if row != NO_ROW {
-                return usize::from(row);
-            }
+        let kind = key.kind as usize;
+        if kind >= RECENT_KINDS {
+            return self.probe(key);
         }
+        // Events and messages of one source lie apart: a batch is both.
+        let mixed = (key.source ^ (key.scope as u32) << 30).wrapping_mul(MULTIPLIER as u32);
+        let place = (mixed >> self.recent_shift) as usize;
+        let recent = &self.recent[place];
+        let row = recent.rows[kind];
+        if recent.source == key.source && recent.scope == key.scope && row != NO_ROW {
+            return usize::from(row);
+        }
+        self.look_up(key, place)
+    }
+
+    #[inline(never)]
+    fn look_up(&mut self, key: Key, place: usize) -> usize {
         let row = self.probe(key);
-        if small {
-            if key.source != self.direct.source || key.scope != self.direct.scope {
-                self.direct = Direct { scope: key.scope, source: key.source, rows: [NO_ROW; DIRECT_KINDS] };
-            }
-            self.direct.rows[key.kind as usize % DIRECT_KINDS] = row as u16; // rows fit 16 bits by ROWS_MAX
+        let recent = &mut self.recent[place];
+        if recent.source != key.source || recent.scope != key.scope {
+            *recent = Recent { scope: key.scope, source: key.source, ..Recent::EMPTY };
         }
+        recent.rows[key.kind as usize % RECENT_KINDS] = row as u16; // rows fit 16 bits by ROWS_MAX
         row
+    }
+
+    /// Counts the events of a block.
+    #[inline]
+    pub(crate) fn add_events(&mut self, columns: &Columns) {
+        let bytes = EVENT_HEADER as u64 + u64::from(columns.payload_length);
+        for index in 0..columns.length.min(BLOCK) {
+            let key = columns.keys[index];
+            // Type and source are the halves of the word.
+            let row = self.row(Key { scope: Scope::Event, source: (key >> 32) as u32, kind: key as u32 });
+            let sums = &mut self.sums[row];
+            sums.count += 1;
+            sums.bytes += bytes;
+            let bucket = columns.buckets[index];
+            if bucket >= LATE {
+                sums.stray(bucket);
+                continue;
+            }
+            let latency = columns.latencies[index];
+            sums.latency_sum += u128::from(latency);
+            sums.latency_min = sums.latency_min.min(latency);
+            sums.latency_max = sums.latency_max.max(latency);
+            let count = &mut self.histograms[row * STRIDE + bucket as usize];
+            *count = count.saturating_add(1);
+        }
     }
 
     fn probe(&mut self, key: Key) -> usize {
@@ -195,7 +251,7 @@ impl Table {
             sums.latency_sum += u128::from(latency);
             sums.latency_min = sums.latency_min.min(latency);
             sums.latency_max = sums.latency_max.max(latency);
-            let count = &mut self.histograms[row * BUCKETS + bucket(latency)];
+            let count = &mut self.histograms[row * STRIDE + bucket(latency)];
             *count = count.saturating_add(1);
         } else if stamp_ns > now_ns {
             sums.early = sums.early.saturating_add(1);
@@ -217,7 +273,7 @@ impl Table {
         for (index, (key, sums)) in other.keys.iter().zip(&other.sums).enumerate() {
             let row = if index < OTHER_ROWS { index } else { self.row(*key) };
             self.sums[row].fold(sums);
-            let into = &mut self.histograms[row * BUCKETS..(row + 1) * BUCKETS];
+            let into = &mut self.histograms[row * STRIDE..row * STRIDE + BUCKETS];
             for (into, from) in into.iter_mut().zip(other.histogram(index)) {
                 *into = into.saturating_add(*from);
             }
@@ -270,7 +326,7 @@ impl Table {
             return false;
         }
         self.sums[row] = sums;
-        let histogram = &mut self.histograms[row * BUCKETS..(row + 1) * BUCKETS];
+        let histogram = &mut self.histograms[row * STRIDE..row * STRIDE + BUCKETS];
         buckets
             .iter()
             .all(|(bucket, count)| histogram.get_mut(usize::from(*bucket)).map(|into| *into = *count).is_some())
@@ -284,6 +340,6 @@ impl Table {
     }
 
     fn histogram(&self, row: usize) -> &[u32] {
-        &self.histograms[row * BUCKETS..(row + 1) * BUCKETS]
+        &self.histograms[row * STRIDE..row * STRIDE + BUCKETS]
     }
 }

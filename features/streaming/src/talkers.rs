@@ -4,6 +4,9 @@
 //! too high by at most its own `error`, which is at most total/k. Two summaries merge with the same bound (Agarwal and
 //! others 2012), so the minute is made of its seconds.
 
+use crate::filter::{COLUMN, Column};
+use crate::simd::Simd;
+
 /// Flows a summary keeps. The error bound is 1/64 of the window's bytes.
 pub const TALKERS: usize = 64;
 /// Flows reported for each window.
@@ -24,42 +27,64 @@ pub struct Talker {
     pub source: u32,
 }
 
-/// A summary of fixed size.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A summary of fixed size. The words that every frame asks for stand in columns, the rest of each flow beside them.
+#[derive(Clone, Debug)]
 pub struct Talkers {
-    flows: Vec<Talker>,
+    simd: Simd,
+    flows: Column,
+    bytes: Column,
+    rest: [Rest; TALKERS],
+    length: usize,
     total: u64,
+    /// Flows as rows, for what comes once a window. Twice the counters, so that a merge never allocates.
+    rows: Vec<Talker>,
 }
 
-impl Default for Talkers {
-    fn default() -> Self {
-        // Twice the counters, so that a merge never allocates.
-        Self { flows: Vec::with_capacity(2 * TALKERS), total: 0 }
-    }
+const _: () = assert!(TALKERS == COLUMN);
+
+/// What no search looks at.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rest {
+    error: u64,
+    frames: u64,
+    source: u32,
 }
 
 impl Talkers {
+    /// An empty summary that is searched with these instructions.
+    #[must_use]
+    pub fn new(simd: Simd) -> Self {
+        let (flows, bytes) = (Column::EMPTY, Column::EMPTY);
+        let rows = Vec::with_capacity(2 * TALKERS);
+        Self { simd, flows, bytes, rest: [Rest::default(); TALKERS], length: 0, total: 0, rows }
+    }
+
     /// Counts a frame of `bytes` bytes; `source` 0 keeps the agent known before.
     #[inline]
     pub fn add(&mut self, flow: u64, bytes: u64, source: u32) {
         self.total += bytes;
-        if let Some(at) = self.flows.iter().position(|talker| talker.flow == flow) {
-            let talker = &mut self.flows[at];
-            talker.bytes += bytes;
-            talker.frames += 1;
-            talker.source = if source == 0 { talker.source } else { source };
-            // A busy flow moves towards the front, where the search begins.
-            if at > 0 {
-                self.flows.swap(at, at - 1);
-            }
+        if let Some(at) = self.flows.position(self.simd, self.length, flow) {
+            let rest = &mut self.rest[at];
+            rest.frames += 1;
+            rest.source = if source == 0 { rest.source } else { source };
+            self.bytes.0[at] += bytes;
             return;
         }
         let fresh = Talker { flow, bytes, error: 0, frames: 1, source };
-        if self.flows.len() < TALKERS {
-            self.flows.push(fresh);
-        } else if let Some(least) = self.flows.iter_mut().min_by_key(|talker| talker.bytes) {
-            *least = Talker { bytes: least.bytes + bytes, error: least.bytes, ..fresh };
+        if self.length < TALKERS {
+            self.length += 1;
+            return self.put(self.length - 1, fresh);
         }
+        let least = self.bytes.least(self.simd);
+        let at = self.bytes.position(self.simd, TALKERS, least);
+        self.put(at.unwrap_or(0), Talker { bytes: least + bytes, error: least, ..fresh });
+    }
+
+    #[inline]
+    fn put(&mut self, at: usize, talker: Talker) {
+        self.flows.0[at] = talker.flow;
+        self.bytes.0[at] = talker.bytes;
+        self.rest[at] = Rest { error: talker.error, frames: talker.frames, source: talker.source };
     }
 
     /// Bytes of all frames counted.
@@ -70,14 +95,15 @@ impl Talkers {
 
     /// Most that a flow outside the table can have sent.
     fn floor(&self) -> u64 {
-        if self.flows.len() < TALKERS { 0 } else { self.flows.iter().map(|talker| talker.bytes).min().unwrap_or(0) }
+        if self.length < TALKERS { 0 } else { self.bytes.least(self.simd) }
     }
 
     /// Adds what `other` counted.
     pub fn merge(&mut self, other: &Self) {
         let (own_floor, other_floor) = (self.floor(), other.floor());
-        for talker in &mut self.flows {
-            match other.flows.iter().find(|theirs| theirs.flow == talker.flow) {
+        let mut rows = self.unload();
+        for talker in &mut rows {
+            match other.state().find(|theirs| theirs.flow == talker.flow) {
                 Some(theirs) => {
                     talker.bytes += theirs.bytes;
                     talker.error += theirs.error;
@@ -90,45 +116,62 @@ impl Talkers {
                 }
             }
         }
-        let own = self.flows.len();
-        for theirs in &other.flows {
-            if !self.flows[..own].iter().any(|talker| talker.flow == theirs.flow) {
-                self.flows.push(Talker { bytes: theirs.bytes + own_floor, error: theirs.error + own_floor, ..*theirs });
+        let own = rows.len();
+        for theirs in other.state() {
+            if !rows[..own].iter().any(|talker| talker.flow == theirs.flow) {
+                rows.push(Talker { bytes: theirs.bytes + own_floor, error: theirs.error + own_floor, ..theirs });
             }
         }
-        self.sort();
-        self.flows.truncate(TALKERS);
-        self.total += other.total;
+        sort(&mut rows);
+        self.load(self.total + other.total, &rows);
+        self.rows = rows;
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.flows.clear();
+        self.length = 0;
         self.total = 0;
     }
 
     /// The flows in the table, most bytes first; equal ones by fingerprint.
     pub fn top(&mut self) -> &[Talker] {
-        self.sort();
-        &self.flows
+        self.rows = self.unload();
+        sort(&mut self.rows);
+        &self.rows
     }
 
-    fn sort(&mut self) {
-        self.flows.sort_unstable_by_key(|talker| (std::cmp::Reverse(talker.bytes), talker.flow));
+    /// The rows' memory with the flows in it.
+    fn unload(&mut self) -> Vec<Talker> {
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.clear();
+        rows.extend(self.state());
+        rows
+    }
+
+    /// Takes the first of `rows`, as many as fit, in their order.
+    fn load(&mut self, total: u64, rows: &[Talker]) {
+        self.total = total;
+        self.length = rows.len().min(TALKERS);
+        rows.iter().take(TALKERS).enumerate().for_each(|(at, talker)| self.put(at, *talker));
     }
 
     /// The flows in their present order: what a checkpoint keeps.
-    pub(crate) fn state(&self) -> &[Talker] {
-        &self.flows
+    pub(crate) fn state(&self) -> impl ExactSizeIterator<Item = Talker> + '_ {
+        (0..self.length).map(|at| {
+            let Rest { error, frames, source } = self.rest[at];
+            Talker { flow: self.flows.0[at], bytes: self.bytes.0[at], error, frames, source }
+        })
     }
 
     /// Takes up what [`Talkers::state`] gave; false when it is more than fits.
     pub(crate) fn take_up(&mut self, total: u64, flows: &[Talker]) -> bool {
-        self.clear();
-        self.total = total;
-        self.flows.extend_from_slice(&flows[..flows.len().min(TALKERS)]);
+        self.load(total, flows);
         flows.len() <= TALKERS
     }
+}
+
+fn sort(rows: &mut [Talker]) {
+    rows.sort_unstable_by_key(|talker| (std::cmp::Reverse(talker.bytes), talker.flow));
 }
 
 #[cfg(test)]
@@ -157,8 +200,32 @@ mod tests {
 
     proptest! {
         #[test]
+        fn every_set_of_instructions_keeps_the_same_flows(
+            seconds in prop::collection::vec(prop::collection::vec((0..200u64, 0..50u64, 0..3u32), 0..300), 1..4),
+        ) {
+            let kept = |simd: Simd| {
+                let (mut second, mut minute) = (Talkers::new(simd), Talkers::new(simd));
+                let mut kept = Vec::new();
+                for frames in &seconds {
+                    for (flow, bytes, source) in frames {
+                        second.add(*flow, *bytes, *source);
+                    }
+                    kept.extend(second.state());
+                    minute.merge(&second);
+                    second.clear();
+                }
+                kept.extend(minute.state());
+                kept
+            };
+            let wanted = kept(Simd::Scalar);
+            for simd in Simd::available() {
+                prop_assert_eq!(&kept(simd), &wanted, "{}", simd.name());
+            }
+        }
+
+        #[test]
         fn estimates_keep_their_bound(frames in prop::collection::vec((0..200u64, 1..2000u64), 0..2000)) {
-            let mut talkers = Talkers::default();
+            let mut talkers = Talkers::new(Simd::best());
             let mut exact = BTreeMap::new();
             for (flow, bytes) in frames {
                 let flow = flow * flow / 200; // small numbers are frequent
@@ -170,10 +237,10 @@ mod tests {
 
         #[test]
         fn merged_seconds_keep_the_bound(seconds in prop::collection::vec(prop::collection::vec((0..200u64, 1..2000u64), 0..400), 1..6)) {
-            let mut minute = Talkers::default();
+            let mut minute = Talkers::new(Simd::best());
             let mut exact = BTreeMap::new();
             for frames in seconds {
-                let mut second = Talkers::default();
+                let mut second = Talkers::new(Simd::best());
                 for (flow, bytes) in frames {
                     second.add(flow, bytes, 0);
                     *exact.entry(flow).or_default() += bytes;

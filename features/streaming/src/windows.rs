@@ -6,8 +6,10 @@
 
 use weir_ebpf_abi::batch::EVENT_HEADER;
 
-use crate::events::{EventHead, MessageHead};
+use crate::columns::Columns;
+use crate::events::{EventHead, MessageHead, walk};
 use crate::rows::{Body, FLAG_PARTIAL, Scope, StreamRow, SummaryRow, TalkerRow};
+use crate::simd::Simd;
 use crate::table::{Key, Table};
 use crate::talkers::{REPORTED, Talkers};
 
@@ -19,14 +21,16 @@ pub const MINUTE_SECONDS: u64 = 60;
 /// How much the feature may keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Rows of each window's table, beside the other-rows; 4.1 KiB each, twice. 1 to 16384.
+    /// Rows of each window's table, beside the other-rows; 4.3 KiB each, twice. 1 to 16384.
     pub rows: usize,
+    /// Instructions of the inner loops.
+    pub simd: Simd,
 }
 
 impl Default for Settings {
-    /// 512 rows (4.2 MiB): 16 producers of five event types and a hundred agents of four message types.
+    /// 512 rows (4.3 MiB): 16 producers of five event types and a hundred agents of four message types.
     fn default() -> Self {
-        Self { rows: 512 }
+        Self { rows: 512, simd: Simd::best() }
     }
 }
 
@@ -80,14 +84,15 @@ pub struct Closed {
 }
 
 impl Window {
-    fn new(length_seconds: u64, rows: usize) -> Self {
-        let table = Table::new(rows);
+    fn new(length_seconds: u64, settings: &Settings) -> Self {
+        let table = Table::new(settings.rows);
         let closed = Closed {
             rows: Vec::with_capacity(table.limit() + Scope::ALL.len()),
             talkers: Vec::with_capacity(REPORTED),
             summary: SummaryRow::default(),
         };
-        Self { length_seconds, table, talkers: Talkers::default(), totals: Totals::default(), partial: true, closed }
+        let talkers = Talkers::new(settings.simd);
+        Self { length_seconds, table, talkers, totals: Totals::default(), partial: true, closed }
     }
 
     /// Adds a closed second to this longer window.
@@ -167,6 +172,7 @@ impl Window {
 #[derive(Debug)]
 pub struct Windows {
     pub(crate) settings: Settings,
+    columns: Columns,
     pub(crate) second: Window,
     pub(crate) minute: Window,
     /// Number of the open second since the clock's zero; `None` before the first sample.
@@ -179,8 +185,9 @@ impl Windows {
     pub fn new(settings: &Settings) -> Self {
         Self {
             settings: settings.clone(),
-            second: Window::new(1, settings.rows),
-            minute: Window::new(MINUTE_SECONDS, settings.rows),
+            columns: Columns::new(),
+            second: Window::new(1, settings),
+            minute: Window::new(MINUTE_SECONDS, settings),
             open: None,
         }
     }
@@ -222,6 +229,18 @@ impl Windows {
         let row = self.second.table.row(Key { scope: Scope::Event, source: head.source, kind: head.kind });
         let bytes = EVENT_HEADER as u64 + u64::from(head.payload_length);
         self.second.table.add_stamped(row, bytes, now_ns, head.stamp_ns);
+    }
+
+    /// Counts `count` events that lie in one piece, and gives how many were whole; it ends at the first that is not.
+    #[inline]
+    pub fn events(&mut self, now_ns: u64, mut events: &[u8], count: u16) -> u16 {
+        let mut left = count;
+        while let Some(rest) = self.columns.take(self.settings.simd, now_ns, events, left) {
+            self.second.table.add_events(&self.columns);
+            left -= self.columns.length as u16; // a block at most
+            events = rest;
+        }
+        count - left + walk(events, left, |event| self.event(now_ns, event))
     }
 
     /// Closes the count of a batch: `announced` events by its header, of which `whole` were there.

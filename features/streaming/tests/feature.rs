@@ -115,7 +115,7 @@ fn a_refused_checkpoint_leaves_the_feature_as_made() {
     feature.checkpoint(&mut empty);
     assert!(matches!(feature.restore(b"foreign bytes"), Err(CheckpointError::Foreign { .. })));
     assert!(matches!(feature.restore(&empty[..20]), Err(CheckpointError::Truncated { .. })));
-    let other = Settings { rows: 3 };
+    let other = Settings { rows: 3, ..Settings::default() };
     assert!(matches!(Streaming::make(&other).restore(&empty), Err(CheckpointError::OutOfRange { field: "rows", .. })));
     let mut again = Vec::new();
     feature.checkpoint(&mut again);

@@ -203,7 +203,7 @@ proptest! {
 
     #[test]
     fn full_tables_keep_the_totals(steps in steps(), rows in 1..8usize) {
-        let given = run(&mut Windows::new(&Settings { rows }), START, &steps);
+        let given = run(&mut Windows::new(&Settings { rows, ..Settings::default() }), START, &steps);
         let mut model_totals: BTreeMap<(u64, u32, u8), (u64, u64)> = BTreeMap::new();
         for ((start, length, scope, ..), row) in model(START, &steps) {
             let total = model_totals.entry((start, length, scope)).or_default();
@@ -222,7 +222,7 @@ proptest! {
 
     #[test]
     fn two_runs_and_a_restart_give_equal_records(steps in steps(), cut in 0..=1000usize) {
-        let settings = Settings { rows: 12 };
+        let settings = Settings { rows: 12, ..Settings::default() };
         let given = run(&mut Windows::new(&settings), START, &steps);
         prop_assert_eq!(&given, &run(&mut Windows::new(&settings), START, &steps));
 
@@ -253,7 +253,7 @@ proptest! {
         changes in prop::collection::vec((any::<u32>(), any::<u8>()), 0..4),
         keep in prop_oneof![3 => Just(1000usize), 1 => 0..1000usize],
     ) {
-        let settings = Settings { rows: 12 };
+        let settings = Settings { rows: 12, ..Settings::default() };
         let mut windows = Windows::new(&settings);
         let mut given = Given::default();
         let mut now = START;

@@ -22,6 +22,7 @@ use weir_features_worker::taker::{Taker, TakerCounts, TakerRing};
 use zerocopy::FromBytes;
 
 use super::figures::{self, once};
+use crate::instructions;
 
 /// Frames of 22 events a second: 220,000 events, a small part of what a core counts.
 const BATCHES_PER_SECOND: f64 = 10_000.0;
@@ -71,7 +72,7 @@ struct Taken {
 
 /// The worker's loop as a thread of this process, with a line a second.
 fn work(mut taker: Taker, args: &DemoArgs, out: &mut dyn Write) -> Result<Taken> {
-    let mut feature = Streaming::make(&Default::default());
+    let mut feature = Streaming::make(&instructions::settings()?);
     let (mut records, mut verdicts): (Vec<Record>, Vec<FlowVerdict>) = (Vec::new(), Vec::new());
     let mut taken = Taken::default();
     let start = Instant::now();
