@@ -6,6 +6,7 @@
 
 pub mod bare;
 pub mod boxed;
+pub mod counting;
 pub mod noise;
 pub mod report;
 pub mod runs;
