@@ -9,7 +9,7 @@ pub struct QueueShape {
     pub classes: u32,
     /// Slots of each class's ring.
     pub rx_ring: u32,
-    /// Slots of the transmit rings that frames of this queue may be put on.
+    /// Slots of each transmit ring that frames of this queue may be put on.
     pub tx_ring: u32,
     /// Whether a frame may come in several descriptors.
     pub pieces: bool,
@@ -24,6 +24,8 @@ pub struct QueueBudget {
     pub fill: u32,
     /// Slots of the completion ring.
     pub completion: u32,
+    /// Frames of this queue that may be on transmit rings at the same time, over all ways out. The pool sends no more.
+    pub on_the_way: u32,
 }
 
 /// Why a shape has no budget.
@@ -74,12 +76,13 @@ pub fn queue_budget(shape: QueueShape) -> Result<QueueBudget, BudgetError> {
     }
     // Every class may stand still with its ring full.
     let on_rings = u64::from(shape.classes) * u64::from(shape.rx_ring);
-    // A mirrored frame is on its way out while its class's ring slot is already free.
-    let on_the_way_out = u64::from(shape.tx_ring) * 2; // the ring, and completions not yet seen
+    // A frame that is sent is on its way out while its class's ring slot is already free: a ring full, and as many again
+    // whose completions were not seen. With several ways out the sum stays the same: the pool asks `OnTheWay::room`.
+    let on_the_way = u64::from(shape.tx_ring) * 2;
     // The driver works on some, and the fill ring must never run dry while it does. No more than that: frames go round in
     // turn, and those that do not fit into the processor's cache cost more than a ring's bookkeeping.
     let in_the_driver = NAPI_ROUND * if shape.pieces { Descriptor::PIECES_MAX as u64 } else { 1 };
-    let frames = on_rings + on_the_way_out + 2 * in_the_driver;
+    let frames = on_rings + on_the_way + 2 * in_the_driver;
     if frames > u64::from(FRAMES_LIMIT) {
         let (classes, rx_ring) = (shape.classes, shape.rx_ring);
         return Err(BudgetError::TooMany { classes, rx_ring, frames, limit: FRAMES_LIMIT });
@@ -89,7 +92,8 @@ pub fn queue_budget(shape: QueueShape) -> Result<QueueBudget, BudgetError> {
     // whose old slot is not free yet: at least as many slots as frames, and twice as many is comfortable.
     let fill = (frames.saturating_mul(2)).next_power_of_two();
     let completion = shape.tx_ring.max(64).saturating_mul(2).next_power_of_two();
-    Ok(QueueBudget { frames, fill, completion })
+    let on_the_way = on_the_way as u32; // less than `frames`
+    Ok(QueueBudget { frames, fill, completion, on_the_way })
 }
 
 #[cfg(test)]
@@ -101,7 +105,7 @@ mod tests {
         for classes in 1..=16 {
             let shape = QueueShape { classes, rx_ring: 4096, tx_ring: 2048, pieces: classes % 2 == 0 };
             let budget = queue_budget(shape).expect("a plain shape");
-            assert!(budget.frames > classes * 4096, "frames beyond all full rings");
+            assert!(budget.frames > classes * 4096 + budget.on_the_way, "frames beyond all full rings and ways out");
             assert!(budget.fill >= budget.frames, "every frame fits on the fill ring");
         }
     }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use heapless::Vec as Fixed;
-use weir_dataplane_ring::{Allegation, Descriptor, FillRing, OwnerCursors, RxOwner, TxRing};
+use weir_dataplane_ring::{Allegation, Descriptor, FillRing, OwnerCursors, RxOwner, SendRequest};
 
 use crate::gauges::{RingFigures, RingGauges};
-use crate::transmit::OnTheWay;
+use crate::send::{Mark, Marks, Named};
+use crate::sender::SenderId;
+use crate::ways::{Fate, Ways};
 
 /// Most takers of one class: four features, the log, the sender and two spare.
 pub const MAX_TAKERS: usize = 8;
@@ -16,19 +18,33 @@ pub const MAX_TAKERS: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TakerId(pub u64);
 
-/// A taker whose cursor was outside its ring's bounds.
+/// What a hostile taker did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// It published a cursor outside its ring's bounds.
+    Cursor,
+    /// It named a frame to be sent that is not its to name: outside its part of the ring, again, behind one it had named, or
+    /// in the middle of a frame.
+    Place,
+    /// Its ring of send requests claims more entries than it has.
+    SendRing,
+}
+
+/// A taker that broke the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hostile {
     /// Who.
     pub taker: TakerId,
-    /// Class of the ring.
+    /// What it did.
+    pub deed: Deed,
+    /// Class of the ring; 0 for [`Deed::SendRing`], which belongs to none.
     pub class: u8,
-    /// The cursor it published.
-    pub cursor: u64,
-    /// Lowest count that was allowed: the ring's consumer.
-    pub consumer: u64,
-    /// Highest count that was allowed: the ring's producer.
-    pub producer: u64,
+    /// The count it claimed.
+    pub claim: u64,
+    /// Lowest count that was allowed.
+    pub least: u64,
+    /// Highest count that was allowed.
+    pub most: u64,
 }
 
 struct ClassTaker {
@@ -37,6 +53,10 @@ struct ClassTaker {
     slot: usize,
     /// The last cursor that was accepted; a reliable taker never goes back behind it.
     accepted: u64,
+    /// The one accepted before: every frame in front of it was named by then or never is.
+    settled: u64,
+    /// Lowest place that may be named next: a frame is named once, in ring order.
+    nameable: u64,
     taken: Arc<AtomicU64>,
 }
 
@@ -53,14 +73,6 @@ pub struct Joining {
     pub taken: Arc<AtomicU64>,
 }
 
-/// What a queue lends a class ring for one wake-up.
-pub struct Lent<'a> {
-    /// The queue's fill ring.
-    pub fill: &'a mut FillRing,
-    /// Frames on transmit rings.
-    pub on_the_way: &'a mut OnTheWay,
-}
-
 /// Where a ring's frames go when every taker has passed them.
 pub trait Home {
     /// Takes back the frame of a descriptor; false when it cannot be had yet, and then it stays on its ring.
@@ -68,17 +80,45 @@ pub trait Home {
 
     /// What was taken back is let go of, before its ring moves on.
     fn publish(&mut self) {}
+
+    /// Sends a whole frame as its mark says, or says what becomes of it instead. A home with no way out takes it back.
+    fn send(&mut self, _mark: Mark, _pieces: &[Descriptor]) -> Fate {
+        Fate::Home
+    }
+
+    /// A frame that `sender` named is not sent, because who named it is gone.
+    fn abandoned(&mut self, _sender: SenderId) {}
+}
+
+/// What a queue lends a class ring for one wake-up.
+pub struct Lent<'a> {
+    /// The queue's fill ring.
+    pub fill: &'a mut FillRing,
+    /// The ways out.
+    pub ways: &'a mut Ways,
+    /// Index of the outlet of the interface that the queue belongs to: answers leave there.
+    pub arrival: usize,
 }
 
 impl Home for Lent<'_> {
     #[inline]
     fn take_back(&mut self, descriptor: Descriptor) -> bool {
         // By the frame budget the fill ring has room; if it had none, the frame would be tried again.
-        !self.on_the_way.released(descriptor.address) || self.fill.push(descriptor.address).is_ok()
+        !self.ways.on_the_way.released(descriptor.address) || self.fill.push(descriptor.address).is_ok()
     }
 
     fn publish(&mut self) {
         self.fill.publish();
+    }
+
+    fn send(&mut self, mark: Mark, pieces: &[Descriptor]) -> Fate {
+        self.ways.send(mark, pieces, self.arrival)
+    }
+
+    fn abandoned(&mut self, sender: SenderId) {
+        if let Some(figures) = self.ways.senders.figures(sender) {
+            figures.abandoned += 1;
+        }
     }
 }
 
@@ -92,6 +132,10 @@ pub struct ClassRing {
     /// Nothing is given back while there are fewer takers than this: what one has not seen is kept for its successor.
     awaits: usize,
     takers: Fixed<ClassTaker, MAX_TAKERS>,
+    /// Frames that takers want sent.
+    marks: Marks,
+    /// The consumer is at the start of a frame; a hostile cursor can leave it in the middle of one.
+    whole: bool,
     figures: RingFigures,
     gauges: Arc<RingGauges>,
 }
@@ -101,16 +145,18 @@ impl ClassRing {
     /// a frame may have several descriptors.
     #[must_use]
     pub fn new(class: u8, rx: RxOwner, mirrors: bool, pieces: bool, gauges: Arc<RingGauges>) -> Self {
-        let sent = mirrors.then_some(rx.consumer());
+        let (sent, marks) = (mirrors.then_some(rx.consumer()), Marks::new(rx.size()));
         let (takers, figures) = (Fixed::new(), RingFigures::default());
-        Self { class, rx, sent, pieces, awaits: 0, takers, figures, gauges }
+        Self { class, rx, sent, pieces, awaits: 0, takers, marks, whole: true, figures, gauges }
     }
 
     /// A ring that loses nothing: whoever fills it can wait. Its frames have one descriptor each and stay until `takers` of
-    /// them have passed it; a taker that joins begins with the oldest that is there.
+    /// them have passed it; a taker that joins begins with the oldest that is there. None of its frames can be named.
     #[must_use]
     pub fn lossless(class: u8, rx: RxOwner, takers: usize, gauges: Arc<RingGauges>) -> Self {
-        Self { awaits: takers, ..Self::new(class, rx, false, false, gauges) }
+        let (takers, awaits, figures) = (Fixed::new(), takers, RingFigures::default());
+        let marks = Marks::new(1);
+        Self { class, rx, sent: None, pieces: false, awaits, takers, marks, whole: true, figures, gauges }
     }
 
     /// The class.
@@ -119,8 +165,8 @@ impl ClassRing {
         self.class
     }
 
-    /// Adds a taker that begins at the producer (on a lossless ring at the consumer), and gives that place. What a dead predecessor left is given back first
-    /// when nobody else holds it.
+    /// Adds a taker that begins at the producer (on a lossless ring at the consumer), and gives that place. What a dead
+    /// predecessor left is given back first when nobody else holds it.
     ///
     /// # Errors
     /// Gives the taker's name back when the class already has [`MAX_TAKERS`].
@@ -131,16 +177,28 @@ impl ClassRing {
             self.abandon_to(start, home);
         }
         cursors.start_at(slot, start);
-        let taker = ClassTaker { id, cursors, slot, accepted: start, taken };
+        let taker = ClassTaker { id, cursors, slot, accepted: start, settled: start, nameable: start, taken };
         self.takers.push(taker).map_err(|taker| taker.id)?;
         self.write_gauges(self.rx.producer());
         Ok(start)
     }
 
     /// Removes a taker. What only it held stays on the ring until another joins: the ring is the class's quota, and the
-    /// kernel counts what it drops on a full one.
-    pub fn leave(&mut self, id: TakerId) {
-        self.takers.retain(|taker| taker.id != id);
+    /// kernel counts what it drops on a full one. Frames it wanted sent and had not passed are not sent, nor is anything
+    /// when nobody is left: an answer from before a restart would only confuse.
+    pub fn leave(&mut self, id: TakerId, home: &mut impl Home) {
+        let Some(at) = self.takers.iter().position(|taker| taker.id == id) else { return };
+        let taker = self.takers.swap_remove(at);
+        if self.marks.is_empty() {
+            return;
+        }
+        let last = self.takers.is_empty();
+        let from = if last { self.rx.consumer() } else { taker.accepted };
+        for place in from..self.rx.producer() {
+            let Some(mark) = self.marks.at(place).filter(|mark| last || mark.taker == id.0 as u16) else { continue };
+            self.marks.take(place);
+            home.abandoned(mark.sender);
+        }
     }
 
     /// Whether `id` takes this class.
@@ -149,9 +207,18 @@ impl ClassRing {
         self.takers.iter().any(|taker| taker.id == id)
     }
 
-    /// Gives back what every taker has passed. A cursor outside [consumer, producer], or behind an accepted one, is an
-    /// attack or a broken worker: its owner is removed here and reported, and the others do not notice.
+    /// One look of whoever owns a ring whose frames are not sent: what every taker has finished goes home. As
+    /// [`ClassRing::accept`], it gives the taker that lied.
     pub fn recycle(&mut self, home: &mut impl Home) -> Option<Hostile> {
+        let hostile = self.accept(home);
+        self.give_back(home);
+        self.show();
+        hostile
+    }
+
+    /// Reads what every taker claims to have finished. A cursor outside [consumer, producer], or behind an accepted one, is
+    /// an attack or a broken worker: its owner is removed here and reported, and the others do not notice.
+    pub fn accept(&mut self, home: &mut impl Home) -> Option<Hostile> {
         // All cursors first, then the producer: the other order calls a taker hostile that finished a frame in between.
         let claims: Fixed<Allegation, MAX_TAKERS> =
             self.takers.iter().map(|taker| taker.cursors.load(taker.slot)).collect();
@@ -159,18 +226,67 @@ impl ClassRing {
         let mut hostile = None;
         let (rx, pieces) = (&self.rx, self.pieces);
         for (taker, claim) in self.takers.iter_mut().zip(&claims) {
+            taker.settled = taker.accepted;
             if (taker.accepted..=producer).contains(&claim.raw()) {
                 taker.taken.fetch_add(frames(rx, pieces, taker.accepted, claim.raw()), Ordering::Relaxed);
                 taker.accepted = claim.raw();
             } else {
-                let (cursor, consumer) = (claim.raw(), taker.accepted);
-                hostile = Some(Hostile { taker: taker.id, class: self.class, cursor, consumer, producer });
+                let (claim, least) = (claim.raw(), taker.accepted);
+                hostile = Some(Hostile {
+                    taker: taker.id,
+                    deed: Deed::Cursor,
+                    class: self.class,
+                    claim,
+                    least,
+                    most: producer,
+                });
             }
         }
         if let Some(found) = hostile {
             self.figures.hostile += 1;
-            self.leave(found.taker);
+            self.leave(found.taker, home);
         }
+        hostile
+    }
+
+    /// Marks a frame that `taker` wants sent. To be called for every request there is between [`ClassRing::accept`] and
+    /// [`ClassRing::give_back`]: a worker publishes a request before its cursor passes the frame, so whatever is met here for
+    /// the first time lies at or behind the cursor that was accepted before.
+    ///
+    /// # Errors
+    /// [`Hostile`] for a place that is not the taker's to name; it is removed then.
+    pub fn name(
+        &mut self,
+        taker: TakerId,
+        request: &SendRequest,
+        sender: SenderId,
+        home: &mut impl Home,
+    ) -> Result<Named, Hostile> {
+        let (place, producer) = (request.place, self.rx.producer());
+        let Some(found) = self.takers.iter_mut().find(|candidate| candidate.id == taker) else {
+            return Ok(Named::Gone);
+        };
+        let least = found.settled.max(found.nameable);
+        if !(least..producer).contains(&place) || !starts_a_frame(&self.rx, self.pieces, self.whole, place) {
+            let (class, claim, most) = (self.class, place, producer.wrapping_sub(1));
+            self.figures.hostile += 1;
+            self.leave(taker, home);
+            return Err(Hostile { taker, deed: Deed::Place, class, claim, least, most });
+        }
+        found.nameable = place + 1;
+        if self.awaits > 0 {
+            return Ok(Named::Unknown);
+        }
+        if self.sent.is_some() {
+            return Ok(Named::Already);
+        }
+        let Some(mark) = Mark::of(request, sender, taker) else { return Ok(Named::Unknown) };
+        Ok(if self.marks.set(place, mark) { Named::Marked } else { Named::Already })
+    }
+
+    /// Gives back, or sends, what every taker has passed. To be called again while it says that a frame waits for the next
+    /// round.
+    pub fn give_back(&mut self, home: &mut impl Home) -> Halt {
         let slowest = self.takers.iter().map(|taker| taker.accepted).min();
         // Without a live taker nothing is given back, but a mirror class goes on forwarding: base traffic does not depend
         // on a feature being alive.
@@ -184,17 +300,15 @@ impl ClassRing {
             }
             (None, None) => self.rx.consumer(),
         };
-        self.give_back_to(target, home);
-        self.write_gauges(producer);
-        hostile
+        self.give_back_to(target, home)
     }
 
-    /// Puts frames the sender has not seen on `tx`. A frame that does not fit is counted and stays unsent: the wire's
-    /// quota is the transmit ring. Gives whether anything was put there.
-    pub fn mirror(&mut self, tx: &mut TxRing, on_the_way: &mut OnTheWay) -> bool {
-        let Some(mut sent) = self.sent else { return false };
+    /// Puts frames the sender has not seen on outlet `out`. A frame that does not fit is counted and stays unsent: the
+    /// wire's quota is the transmit ring.
+    pub fn mirror(&mut self, out: usize, ways: &mut Ways) {
+        let Some(mut sent) = self.sent else { return };
+        let Some(outlet) = ways.outlets.get_mut(out).and_then(Option::as_mut) else { return };
         let producer = self.rx.producer();
-        let before = self.figures.mirrored;
         let mut frame: Fixed<Descriptor, { Descriptor::PIECES_MAX }> = Fixed::new();
         let mut next = sent;
         while next < producer {
@@ -204,11 +318,9 @@ impl ClassRing {
             if fits && descriptor.is_continued() {
                 continue;
             }
-            if fits && tx.free() >= frame.len() as u32 {
-                for piece in &frame {
-                    on_the_way.sending(piece.address);
-                    let _ = tx.push(*piece); // there is room: asked just above
-                }
+            let room = frame.first().is_some_and(|head| ways.on_the_way.room(head.address) >= frame.len());
+            if fits && room && outlet.mirror(&frame) {
+                frame.iter().for_each(|piece| ways.on_the_way.sending(piece.address));
                 self.figures.mirrored += 1;
             } else {
                 self.figures.mirror_full += 1;
@@ -217,32 +329,86 @@ impl ClassRing {
             sent = next;
         }
         self.sent = Some(sent);
-        self.figures.mirrored > before
     }
 
     fn abandon_to(&mut self, target: u64, home: &mut impl Home) {
         let target = self.sent.map_or(target, |sent| sent.min(target));
         self.figures.abandoned += frames(&self.rx, self.pieces, self.rx.consumer(), target);
-        self.give_back_to(target, home);
+        self.give_back_to(target, home); // nothing is marked: the last taker took its marks along
     }
 
     /// Gives [consumer, target) back, to the kernel above all. The fill ring's producer moves before the ring's consumer
     /// does, so a frame is never in neither place.
-    fn give_back_to(&mut self, target: u64, home: &mut impl Home) {
+    fn give_back_to(&mut self, target: u64, home: &mut impl Home) -> Halt {
         let consumer = self.rx.consumer();
         if target == consumer {
-            return;
+            return Halt::Nothing;
         }
-        let mut next = consumer;
+        let (next, halt) = if self.marks.is_empty() {
+            (self.take_home(target, home), Halt::Nothing)
+        } else {
+            self.take_home_or_send(target, home)
+        };
+        if next == consumer {
+            return halt;
+        }
+        self.whole = !self.pieces || !self.rx.descriptor(next - 1).is_continued();
+        home.publish();
+        self.figures.recycled += next - consumer;
+        self.rx.release(next);
+        halt
+    }
+
+    /// No frame is marked: the common case.
+    fn take_home(&self, target: u64, home: &mut impl Home) -> u64 {
+        let mut next = self.rx.consumer();
         for descriptor in self.rx.until(target) {
             if !home.take_back(descriptor) {
                 break;
             }
             next += 1;
         }
-        home.publish();
-        self.figures.recycled += next - consumer;
-        self.rx.release(next);
+        next
+    }
+
+    /// Frame by frame, since a marked one may have to wait, and with it what lies behind.
+    fn take_home_or_send(&mut self, target: u64, home: &mut impl Home) -> (u64, Halt) {
+        let mut next = self.rx.consumer();
+        while next < target {
+            let mut pieces: Fixed<Descriptor, { Descriptor::PIECES_MAX }> = Fixed::new();
+            let mut end = next;
+            while end < target && pieces.push(self.rx.descriptor(end)).is_ok() {
+                end += 1;
+                if pieces.last().is_none_or(|piece| !piece.is_continued()) {
+                    break;
+                }
+            }
+            if let Some(mark) = self.marks.at(next) {
+                match home.send(mark, &pieces) {
+                    Fate::Home => {}
+                    Fate::NextRound => return (next, Halt::NextRound),
+                    Fate::NextTurn => return (next, Halt::NextTurn),
+                    Fate::Sent => {
+                        self.marks.take(next);
+                        next = end;
+                        continue;
+                    }
+                }
+                self.marks.take(next);
+            }
+            for piece in &pieces {
+                if !home.take_back(*piece) {
+                    return (next, Halt::Nothing);
+                }
+                next += 1;
+            }
+        }
+        (next, Halt::Nothing)
+    }
+
+    /// Shows the figures.
+    pub fn show(&mut self) {
+        self.write_gauges(self.rx.producer());
     }
 
     fn write_gauges(&mut self, producer: u64) {
@@ -250,6 +416,23 @@ impl ClassRing {
         self.figures.takers = self.takers.len() as u64;
         self.gauges.write(&self.figures);
     }
+}
+
+/// What stopped a ring from giving everything back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// Nothing.
+    Nothing,
+    /// A frame waits for its sender's next round of this turn.
+    NextRound,
+    /// A frame waits for room on its way out.
+    NextTurn,
+}
+
+/// Whether a frame begins at `place`, which is on the ring and not in front of its consumer.
+fn starts_a_frame(rx: &RxOwner, pieces: bool, whole: bool, place: u64) -> bool {
+    let first = place == rx.consumer();
+    !pieces || if first { whole } else { !rx.descriptor(place - 1).is_continued() }
 }
 
 /// Frames among the descriptors [from, to) of `rx`: those that end there.

@@ -21,6 +21,26 @@ pub struct RingGauges {
     pub hostile: AtomicU64,
 }
 
+/// Where the frames of one queue are, beside its class rings. At rest both and the rings' levels add up to the queue's budget.
+#[derive(Debug, Default)]
+pub struct QueueGauges {
+    lent: AtomicU64,
+    on_the_way: AtomicU64,
+}
+
+impl QueueGauges {
+    /// Frames lent to the kernel and not filled, and frames on transmit rings.
+    #[must_use]
+    pub fn read(&self) -> (u64, u64) {
+        (self.lent.load(Ordering::Relaxed), self.on_the_way.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn write(&self, lent: u32, on_the_way: u32) {
+        self.lent.store(u64::from(lent), Ordering::Relaxed);
+        self.on_the_way.store(u64::from(on_the_way), Ordering::Relaxed);
+    }
+}
+
 /// A plain copy of [`RingGauges`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RingFigures {

@@ -5,12 +5,18 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::Duration;
 
+use weir_dataplane_io::clock::monotonic_ns;
+use weir_dataplane_io::umem::Umem;
 use weir_dataplane_io::wait::{Epoll, EventFd};
-use weir_dataplane_ring::OwnerCursors;
+use weir_dataplane_ring::{OwnerCursors, RecordConsumer, SLOTS, SendRequest};
+use weir_ebpf_abi::agents::Agent;
 
-use crate::class::{Hostile, Joining, TakerId};
+use crate::class::{Deed, Hostile, Joining, TakerId};
 use crate::queue::{Queue, Shares};
+use crate::send::Named;
+use crate::sender::{Refusal, SenderId, SenderSpec, Senders};
 use crate::transmit::OnTheWay;
+use crate::ways::Ways;
 
 /// A ring a taker asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,37 +41,86 @@ pub enum Request {
         taken: Arc<AtomicU64>,
         /// Its rings.
         places: Vec<Place>,
+        /// What it asks to be sent, if it may ask.
+        sends: Option<SendRing>,
         /// Where the answer goes.
         answer: SyncSender<Result<Vec<u64>, Place>>,
     },
     /// A taker is gone.
     Leave(TakerId),
+    /// Agents that frames may be sent on to, from now on.
+    Agents(Vec<Agent>),
     /// End the thread.
     Stop,
+}
+
+/// A worker's ring of send requests.
+pub struct SendRing {
+    /// Who is charged with the frames.
+    pub sender: SenderId,
+    /// The pool's side of the ring.
+    pub ring: RecordConsumer<SendRequest>,
+}
+
+/// What the pool is given at its start.
+pub struct Parts {
+    /// The queues, as they were bound.
+    pub queues: Vec<Queue>,
+    /// Whose frames are whose.
+    pub shares: Shares,
+    /// The frames.
+    pub frames: Arc<Umem>,
+    /// For each interface the position of the queue it sends from.
+    pub interfaces: Vec<usize>,
+    /// Features that may send, by number.
+    pub senders: Vec<SenderSpec>,
+    /// Agents that frames may be sent on to.
+    pub agents: Vec<Agent>,
+}
+
+/// A worker that may ask for frames to be sent.
+struct Asking {
+    taker: TakerId,
+    sends: SendRing,
+    /// Queue and position of the class for each line of its cursor page.
+    rings: [Option<(usize, usize)>; SLOTS],
 }
 
 /// The pool and everything it owns.
 pub struct Pool {
     queues: Vec<Queue>,
-    shares: Shares,
-    on_the_way: OnTheWay,
+    ways: Ways,
+    asking: Vec<Asking>,
+    /// The queue that a turn begins with: each in turn, so that none always comes first.
+    first: usize,
     requests: Receiver<Request>,
     hostile: Sender<Hostile>,
 }
 
 /// Longest sleep: gauges stay fresh and rings are recycled even when no taker kicks.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
+/// Shortest sleep while frames wait for room on their way out; it doubles while none finds any.
+const SOON: Duration = Duration::from_millis(1);
 
 impl Pool {
-    /// A pool over `queues`, all of whose frames are lent to the kernel here.
+    /// A pool over the queues of `parts`, all of whose frames are lent to the kernel here.
     #[must_use]
-    pub fn new(mut queues: Vec<Queue>, shares: Shares, requests: Receiver<Request>, hostile: Sender<Hostile>) -> Self {
+    pub fn new(parts: Parts, requests: Receiver<Request>, hostile: Sender<Hostile>) -> Self {
+        let Parts { mut queues, shares, frames, interfaces, senders, agents } = parts;
         for queue in &mut queues {
             queue.lend_all(&shares);
         }
-        let frames = shares.frames_per_queue.saturating_mul(queues.len() as u32);
-        let on_the_way = OnTheWay::new(frames, shares.frame_shift);
-        Self { queues, shares, on_the_way, requests, hostile }
+        let now_ns = monotonic_ns();
+        let ways = Ways {
+            on_the_way: OnTheWay::new(shares, queues.len()),
+            outlets: queues.iter_mut().map(|queue| queue.tx.take()).collect(),
+            interfaces: interfaces.into_boxed_slice(),
+            senders: Senders::new(&senders, now_ns),
+            frames,
+            agents: sorted(agents),
+            now_ns,
+        };
+        Self { queues, ways, asking: Vec::new(), first: 0, requests, hostile }
     }
 
     /// Runs until [`Request::Stop`]. `epoll` holds `wake` (requests), the takers' kick descriptors, and the sockets of
@@ -74,79 +129,128 @@ impl Pool {
     /// # Errors
     /// When the kernel refuses to wait, which ends the dataplane: without it no frame would come back.
     pub fn run(mut self, epoll: &mut Epoll, wake: &EventFd) -> Result<(), weir_dataplane_io::IoError> {
+        let mut rest = LONGEST_SLEEP;
         loop {
             // Who kicked does not matter: a turn looks at all rings. Kicks are edges, so nobody has to read them.
-            let _ = epoll.wait(Some(LONGEST_SLEEP))?.count();
+            let woken = epoll.wait(Some(rest))?.count();
             wake.drain();
             while let Ok(request) = self.requests.try_recv() {
-                if self.answer(request) {
+                if self.act(request) {
                     return Ok(());
                 }
             }
-            self.turn();
+            let behind = self.turn(monotonic_ns());
+            rest = match behind {
+                false => LONGEST_SLEEP,
+                true if woken > 0 => SOON,
+                true => (rest * 2).clamp(SOON, LONGEST_SLEEP),
+            };
         }
     }
 
-    /// One turn over all queues: send, take back, lend again.
-    pub fn turn(&mut self) {
+    /// One turn over all queues at time `now_ns`: send, take back, lend again. True when frames wait for room on their way
+    /// out.
+    pub fn turn(&mut self, now_ns: u64) -> bool {
+        self.ways.begin(now_ns);
         self.mirror();
-        let (on_the_way, hostile) = (&mut self.on_the_way, &self.hostile);
+        let (ways, hostile) = (&mut self.ways, &self.hostile);
         for queue in &mut self.queues {
-            queue.recycle(on_the_way, &mut |found| {
+            queue.accept(ways, &mut |found| {
                 let _ = hostile.send(found); // the receiver ends only with the process
             });
         }
+        self.hear();
+        self.give_back();
+        self.ways.flush();
         self.complete();
+        self.queues.iter_mut().for_each(|queue| queue.show(&self.ways));
+        self.ways.senders.show();
+        self.ways.is_behind()
     }
 
     fn mirror(&mut self) {
-        for index in 0..self.queues.len() {
-            for class in 0..self.queues[index].classes.len() {
-                let Some(outlet) = self.queues[index].classes[class].outlet else { continue };
-                let Some(mut out) = self.queues.get_mut(outlet).and_then(|queue| queue.tx.take()) else { continue };
-                if self.queues[index].classes[class].ring.mirror(&mut out.ring, &mut self.on_the_way) {
-                    out.ring.publish();
-                    out.waiting = true;
-                }
-                self.queues[outlet].tx = Some(out);
+        for class in self.queues.iter_mut().flat_map(|queue| &mut queue.classes) {
+            if let Some(outlet) = class.outlet {
+                class.ring.mirror(outlet, &mut self.ways);
             }
         }
-        for out in self.queues.iter_mut().filter_map(|queue| queue.tx.as_mut()) {
-            // A kick sends a limited number of frames (32 in copy mode), so it is repeated until the ring is empty.
-            if out.waiting {
-                out.waiting = out.kick();
+    }
+
+    /// Reads what workers want sent. All that is there: what is met in a later turn for a frame behind the cursor that was
+    /// accepted in this one would be a lie.
+    fn hear(&mut self) {
+        let Self { queues, ways, asking, hostile, .. } = self;
+        asking.retain_mut(|worker| {
+            let found = worker.hear(queues, ways);
+            if let Some(found) = found {
+                let _ = hostile.send(found);
+                queues.iter_mut().for_each(|queue| queue.leave(worker.taker, ways));
+            }
+            found.is_none()
+        });
+    }
+
+    /// Gives back and sends in rounds, in each of which every feature that sends gets the same number of bytes on an outlet
+    /// for which several compete. A round ends where a ring's next frame has to wait for another.
+    fn give_back(&mut self) {
+        let Self { queues, ways, first, .. } = self;
+        *first = (*first + 1) % queues.len().max(1);
+        loop {
+            let (behind, before) = queues.split_at_mut(*first);
+            let again = before.iter_mut().chain(behind).fold(false, |again, queue| queue.give_back(ways) || again);
+            if !again || !ways.next_round() {
+                return;
             }
         }
     }
 
     /// Takes sent frames off the completion rings; a frame goes home to its own queue.
     fn complete(&mut self) {
+        let ways = &mut self.ways;
         for index in 0..self.queues.len() {
+            let mut moved = false;
             while let Some(address) = self.queues[index].completion.pop() {
-                if self.on_the_way.completed(address)
-                    && let Some(home) = self.queues.get_mut(self.shares.home(address))
+                moved = true;
+                let done = ways.on_the_way.completed(address);
+                if let Some(figures) = done.sender.and_then(|sender| ways.senders.figures(sender)) {
+                    figures.completed += 1;
+                }
+                let home = ways.on_the_way.home(address);
+                if done.home
+                    && let Some(home) = self.queues.get_mut(home)
                 {
                     let _ = home.fill.push(address); // there is room by the frame budget
                     home.fill.publish();
                 }
             }
             self.queues[index].completion.release();
+            if moved && let Some(outlet) = &mut ways.outlets[index] {
+                outlet.moved();
+            }
         }
     }
 
     /// Acts on a request; true ends the pool.
-    fn answer(&mut self, request: Request) -> bool {
+    pub fn act(&mut self, request: Request) -> bool {
         match request {
-            Request::Join { taker, cursors, taken, places, answer } => {
+            Request::Join { taker, cursors, taken, places, sends, answer } => {
                 let joined = self.join(&Joining { id: taker, cursors, slot: 0, taken }, &places);
-                if joined.is_err() {
-                    self.leave(taker);
+                match (&joined, sends) {
+                    (Ok(_), Some(sends)) => self.asking.push(Asking::new(taker, sends, &places, &self.queues)),
+                    (Ok(_), None) => {}
+                    (Err(_), _) => self.leave(taker),
                 }
                 let _ = answer.send(joined); // whoever asked may have given up; its connection's end removes the taker
                 false
             }
             Request::Leave(taker) => {
+                // What it had finished and named before it ended is still heard of.
+                self.turn(monotonic_ns());
                 self.leave(taker);
+                false
+            }
+            Request::Agents(agents) => {
+                self.ways.agents = sorted(agents);
                 false
             }
             Request::Stop => true,
@@ -158,15 +262,76 @@ impl Pool {
         for place in places {
             let queue = self.queues.get_mut(place.queue).ok_or(*place)?;
             let here = Joining { slot: place.slot, ..joining.clone() };
-            let start = queue.join(place.class, here, &mut self.on_the_way);
+            let start = queue.join(place.class, here, &mut self.ways);
             starts.push(start.ok().flatten().ok_or(*place)?);
         }
         Ok(starts)
     }
 
     fn leave(&mut self, taker: TakerId) {
+        self.asking.retain(|worker| worker.taker != taker);
         for queue in &mut self.queues {
-            queue.leave(taker);
+            queue.leave(taker, &mut self.ways);
         }
+    }
+}
+
+fn sorted(mut agents: Vec<Agent>) -> Box<[Agent]> {
+    agents.sort_by_key(|agent| agent.id);
+    agents.into_boxed_slice()
+}
+
+impl Asking {
+    fn new(taker: TakerId, sends: SendRing, places: &[Place], queues: &[Queue]) -> Self {
+        let mut rings = [None; SLOTS];
+        for place in places {
+            let classes = queues.get(place.queue).map_or(&[][..], |queue| &queue.classes);
+            let at = classes.iter().position(|class| class.ring.class() == place.class);
+            if let (Some(line), Some(at)) = (rings.get_mut(place.slot), at) {
+                *line = Some((place.queue, at));
+            }
+        }
+        Self { taker, sends, rings }
+    }
+
+    /// Marks every frame that was named since the last turn; what is hostile ends it.
+    fn hear(&mut self, queues: &mut [Queue], ways: &mut Ways) -> Option<Hostile> {
+        let Self { taker, sends: SendRing { sender, ring }, rings } = self;
+        let mut hostile = None;
+        let size = ring.size();
+        let heard = ring.consume(size, |request| {
+            if hostile.is_some() {
+                return;
+            }
+            if let Some(figures) = ways.senders.figures(*sender) {
+                figures.requested += 1;
+            }
+            let line = rings.get(request.ring as usize).copied().flatten();
+            let queue = line.and_then(|(queue, class)| Some((queues.get_mut(queue)?, class)));
+            let named = match queue {
+                Some((queue, class)) => queue.name(class, *taker, request, *sender, ways),
+                None => Ok(Named::Unknown), // a lane's frames, for one, are not the pool's to send
+            };
+            let Some(figures) = ways.senders.figures(*sender) else { return };
+            match named {
+                Ok(Named::Marked) => {}
+                Ok(Named::Already) => figures.already_sent += 1,
+                Ok(Named::Gone) => figures.abandoned += 1,
+                Ok(Named::Unknown) => figures.refused[Refusal::UnknownRequest as usize] += 1,
+                Err(found) => {
+                    figures.abandoned += 1;
+                    hostile = Some(found);
+                }
+            }
+        });
+        let corrupt = |error: weir_dataplane_ring::Corrupt| Hostile {
+            taker: *taker,
+            deed: Deed::SendRing,
+            class: 0,
+            claim: u64::from(error.peer),
+            least: u64::from(error.own),
+            most: u64::from(error.own.wrapping_add(error.size)),
+        };
+        hostile.or_else(|| heard.err().map(corrupt))
     }
 }

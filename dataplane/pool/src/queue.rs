@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use weir_dataplane_io::xdp::Socket;
-use weir_dataplane_ring::{CompletionRing, FillRing, TxRing};
+use weir_dataplane_ring::{CompletionRing, FillRing, SendRequest};
 
-use crate::class::{ClassRing, Hostile, Joining, Lent, TakerId};
-use crate::transmit::OnTheWay;
+use crate::class::{ClassRing, Halt, Hostile, Joining, Lent, TakerId};
+use crate::gauges::QueueGauges;
+use crate::outlet::Outlet;
+use crate::send::Named;
+use crate::sender::SenderId;
+use crate::ways::Ways;
 
 /// A queue as it was bound.
 pub struct Queue {
@@ -16,39 +19,14 @@ pub struct Queue {
     pub fill: FillRing,
     /// Frames the kernel has sent.
     pub completion: CompletionRing,
-    /// Where mirrored frames leave, if this queue sends any.
+    /// Where frames leave, if this queue sends any. The pool moves it to its other ways out.
     pub tx: Option<Outlet>,
+    /// The queue whose outlet answers leave by: the first one of the same interface.
+    pub arrival: usize,
     /// A ring for each class.
     pub classes: Vec<QueueClass>,
-}
-
-/// A transmit ring and the socket that is kicked to empty it.
-pub struct Outlet {
-    /// The ring.
-    pub ring: TxRing,
-    /// Its socket; shared with who reads its statistics.
-    pub socket: Arc<Socket>,
-    /// True when frames were put on the ring since the last kick.
-    pub waiting: bool,
-}
-
-/// Kicks tried in one turn: in copy mode the kernel sends 32 frames for each, so this empties a ring of 2048.
-const KICKS: usize = 64;
-
-impl Outlet {
-    /// Makes the kernel send. True when frames may be left on the ring: the kernel was busy, or the interface is away,
-    /// and the next turn tries again.
-    pub fn kick(&mut self) -> bool {
-        for _ in 0..KICKS {
-            if self.ring.free() == self.ring.size() {
-                return false;
-            }
-            if !self.socket.kick().is_ok_and(|taken| taken) {
-                break;
-            }
-        }
-        self.ring.free() != self.ring.size()
-    }
+    /// Where its frames are, for other threads.
+    pub gauges: Arc<QueueGauges>,
 }
 
 /// A class's ring and where its mirrored frames leave.
@@ -66,6 +44,8 @@ pub struct Shares {
     pub frames_per_queue: u32,
     /// log2 of the frame size in bytes.
     pub frame_shift: u32,
+    /// Most frames of one queue on transmit rings, over all of them; see [`crate::budget::QueueBudget::on_the_way`].
+    pub on_the_way: u32,
 }
 
 impl Shares {
@@ -93,30 +73,60 @@ impl Queue {
         self.fill.publish();
     }
 
-    /// Gives back what every class's takers have passed; `on_hostile` hears of each worker that lied.
-    pub fn recycle(&mut self, on_the_way: &mut OnTheWay, on_hostile: &mut impl FnMut(Hostile)) {
-        let Self { fill, classes, .. } = self;
-        for class in classes {
-            if let Some(found) = class.ring.recycle(&mut Lent { fill, on_the_way }) {
-                on_hostile(found);
-            }
-        }
+    /// Reads what the takers of every class have finished; `on_hostile` hears of each worker that lied.
+    pub fn accept(&mut self, ways: &mut Ways, on_hostile: &mut impl FnMut(Hostile)) {
+        let (classes, mut home) = self.lend(ways);
+        classes.iter_mut().filter_map(|class| class.ring.accept(&mut home)).for_each(on_hostile);
+    }
+
+    fn lend<'a>(&'a mut self, ways: &'a mut Ways) -> (&'a mut [QueueClass], Lent<'a>) {
+        let Self { fill, classes, arrival, .. } = self;
+        (classes, Lent { fill, ways, arrival: *arrival })
+    }
+
+    /// Marks a frame of the class at `class`, as [`ClassRing::name`] does.
+    ///
+    /// # Errors
+    /// [`Hostile`] for a place that is not the taker's to name.
+    pub fn name(
+        &mut self,
+        class: usize,
+        taker: TakerId,
+        request: &SendRequest,
+        sender: SenderId,
+        ways: &mut Ways,
+    ) -> Result<Named, Hostile> {
+        let (classes, mut home) = self.lend(ways);
+        let Some(class) = classes.get_mut(class) else { return Ok(Named::Unknown) };
+        class.ring.name(taker, request, sender, &mut home)
+    }
+
+    /// Gives back or sends what every taker of every class has passed; true when a frame waits for the next round.
+    pub fn give_back(&mut self, ways: &mut Ways) -> bool {
+        let (classes, mut home) = self.lend(ways);
+        classes.iter_mut().fold(false, |again, class| class.ring.give_back(&mut home) == Halt::NextRound || again)
     }
 
     /// Lets a taker take `class`, if the queue has it; gives the place where it begins.
     ///
     /// # Errors
     /// When the class has no room for another taker.
-    pub fn join(&mut self, class: u8, joining: Joining, on_the_way: &mut OnTheWay) -> Result<Option<u64>, TakerId> {
-        let Self { fill, classes, .. } = self;
+    pub fn join(&mut self, class: u8, joining: Joining, ways: &mut Ways) -> Result<Option<u64>, TakerId> {
+        let (classes, mut home) = self.lend(ways);
         let Some(found) = classes.iter_mut().find(|candidate| candidate.ring.class() == class) else { return Ok(None) };
-        found.ring.join(joining, &mut Lent { fill, on_the_way }).map(Some)
+        found.ring.join(joining, &mut home).map(Some)
     }
 
     /// Removes `id` from all classes.
-    pub fn leave(&mut self, id: TakerId) {
-        for class in &mut self.classes {
-            class.ring.leave(id);
-        }
+    pub fn leave(&mut self, id: TakerId, ways: &mut Ways) {
+        let (classes, mut home) = self.lend(ways);
+        classes.iter_mut().for_each(|class| class.ring.leave(id, &mut home));
+    }
+
+    /// Shows where the frames are.
+    pub fn show(&mut self, ways: &Ways) {
+        self.classes.iter_mut().for_each(|class| class.ring.show());
+        let lent = self.fill.size().saturating_sub(self.fill.free());
+        self.gauges.write(lent, ways.on_the_way.away(self.index));
     }
 }

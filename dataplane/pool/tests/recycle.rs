@@ -5,9 +5,14 @@ use std::sync::Arc;
 
 use assert_no_alloc::{AllocDisabler, assert_no_alloc};
 use proptest::prelude::*;
+use weir_dataplane_io::umem::{HugePages, Umem, UmemOptions};
 use weir_dataplane_pool::class::{ClassRing, Joining, Lent, TakerId};
 use weir_dataplane_pool::gauges::RingGauges;
+use weir_dataplane_pool::outlet::{Kick, Outlet};
+use weir_dataplane_pool::queue::Shares;
+use weir_dataplane_pool::sender::Senders;
 use weir_dataplane_pool::transmit::OnTheWay;
+use weir_dataplane_pool::ways::Ways;
 use weir_dataplane_ring::{
     CompletionRing, Descriptor, FillRing, HeapMemory, LaneRing, Memory, OwnerCursors, PAGE_LENGTH, RxOwner, RxReader,
     TakerCursors, TxRing,
@@ -21,6 +26,16 @@ const RING: u32 = 64;
 // The ring, and for a mirror class twice the transmit ring: the same sum as the pool's frame budget.
 const FRAMES: u64 = 224;
 const FRAME_SHIFT: u32 = 11;
+const SHARES: Shares = Shares { frames_per_queue: FRAMES as u32, frame_shift: FRAME_SHIFT, on_the_way: 2 * RING };
+
+/// A kernel that sends when the model says so.
+struct Asleep;
+
+impl Kick for Asleep {
+    fn kick(&self) -> bool {
+        false
+    }
+}
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -64,9 +79,8 @@ struct Model {
     delivered: u64,
     reader: RxReader,
     class: ClassRing,
-    tx: TxRing,
     wire: RxOwner,
-    on_the_way: OnTheWay,
+    ways: Ways,
     takers: [Option<ModelTaker>; 3],
     next_id: u64,
     gauges: Arc<RingGauges>,
@@ -80,6 +94,17 @@ impl Model {
         let (rx, tx, fill) = (lane(RING), lane(RING), lane(512));
         let offsets = LaneRing::OFFSETS;
         let gauges = Arc::new(RingGauges::default());
+        let outlet = Outlet::new(TxRing::new(Arc::clone(&tx), offsets, RING).expect("tx"), Box::new(Asleep));
+        let options = UmemOptions { frames: 1, frame_size: 2048, hugepages: HugePages::Never, node: None };
+        let ways = Ways {
+            on_the_way: OnTheWay::new(SHARES, 1),
+            outlets: Box::new([Some(outlet)]),
+            interfaces: Box::new([0]),
+            senders: Senders::new(&[], 0),
+            frames: Arc::new(Umem::create_with(options).expect("memory")), // nothing is read: nobody asks to send
+            agents: Box::new([]),
+            now_ns: 0,
+        };
         let owner = RxOwner::new(Arc::clone(&rx), offsets, RING).expect("owner");
         let mut model = Self {
             fill: FillRing::new(Arc::clone(&fill), offsets, 512).expect("fill"),
@@ -88,9 +113,8 @@ impl Model {
             delivered: 0,
             reader: RxReader::new(rx, offsets, RING).expect("reader"),
             class: ClassRing::new(3, owner, mirrors, false, Arc::clone(&gauges)),
-            tx: TxRing::new(Arc::clone(&tx), offsets, RING).expect("tx"),
             wire: RxOwner::new(tx, offsets, RING).expect("the kernel's side of tx"),
-            on_the_way: OnTheWay::new(FRAMES as u32, FRAME_SHIFT),
+            ways,
             takers: [None, None, None],
             next_id: 1,
             gauges,
@@ -125,7 +149,7 @@ impl Model {
                 let sent: Vec<u64> = self.wire.until(end).map(|descriptor| descriptor.address).collect();
                 self.wire.release(end);
                 for address in sent {
-                    if self.on_the_way.completed(address) {
+                    if self.ways.on_the_way.completed(address).home {
                         self.fill.push(address).expect("room on the fill ring");
                     }
                 }
@@ -149,17 +173,17 @@ impl Model {
     }
 
     fn toggle(&mut self, index: usize) {
-        let mut lent = Lent { fill: &mut self.fill, on_the_way: &mut self.on_the_way };
+        let Self { class, fill, ways, .. } = self;
+        let mut lent = Lent { fill, ways, arrival: 0 };
         if let Some(taker) = self.takers[index].take() {
-            self.class.leave(taker.id);
+            class.leave(taker.id, &mut lent);
             return;
         }
         let page = HeapMemory::zeroed(PAGE_LENGTH) as Arc<dyn Memory>;
         let owner = Arc::new(OwnerCursors::new(Arc::clone(&page), 0).expect("owner page"));
         let id = TakerId(self.next_id);
         self.next_id += 1;
-        let cursor = self
-            .class
+        let cursor = class
             .join(Joining { id, cursors: owner, slot: 0, taken: Arc::default() }, &mut lent)
             .expect("room for a taker");
         assert_eq!(cursor, self.delivered, "a taker begins at the producer");
@@ -168,16 +192,17 @@ impl Model {
     }
 
     fn wake(&mut self) {
-        let Self { class, tx, on_the_way, .. } = self;
-        if self.mirrors && assert_no_alloc(|| class.mirror(tx, on_the_way)) {
-            self.tx.publish();
+        let Self { class, ways, .. } = self;
+        if self.mirrors {
+            assert_no_alloc(|| class.mirror(0, ways));
+            ways.outlets[0].as_mut().expect("an outlet").flush();
         }
         // One liar is found in each wake-up; go on until none is left.
         loop {
             // Sending a liar away frees its page, which is cold; without one nothing may be allocated or freed.
             let cold = self.takers.iter().flatten().any(|taker| taker.lied);
-            let Self { class, fill, on_the_way, .. } = self;
-            let mut recycle = || class.recycle(&mut Lent { fill, on_the_way });
+            let Self { class, fill, ways, .. } = self;
+            let mut recycle = || class.recycle(&mut Lent { fill, ways, arrival: 0 });
             let Some(found) = (if cold { recycle() } else { assert_no_alloc(recycle) }) else { break };
             let index =
                 self.takers.iter().position(|taker| taker.as_ref().is_some_and(|taker| taker.id == found.taker));

@@ -15,6 +15,7 @@
 //! | [`page`] | the page of cursors a taker writes, and the page of orders its owner writes |
 //! | [`record`] | the one-producer one-consumer ring of records, events and calls |
 //! | [`bytes`] | the one-producer one-consumer ring of messages of any length, and the view a C program has of it |
+//! | [`send`] | what a worker asks the pool to send, over such a ring |
 #![allow(unsafe_code)]
 
 pub mod bytes;
@@ -27,6 +28,7 @@ pub mod page;
 pub mod positions;
 pub mod receive;
 pub mod record;
+pub mod send;
 pub mod transmit;
 
 pub use bytes::{ByteRing, ByteRingError, Positions, byte_ring_length};
@@ -38,6 +40,7 @@ pub use order::{Corrupt, Full, Hostile};
 pub use page::{Allegation, OwnerCursors, OwnerPage, OwnerView, PAGE_LENGTH, SLOTS, TakerCursors};
 pub use receive::{RxOwner, RxReader};
 pub use record::{Record, RecordConsumer, RecordProducer, Reservation, record_ring_length};
+pub use send::SendRequest;
 pub use transmit::{LaneRing, TxRing};
 
 #[cfg(not(target_endian = "little"))]

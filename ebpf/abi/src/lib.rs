@@ -21,6 +21,7 @@ pub mod maglev;
 pub mod message;
 pub mod meta;
 pub mod reason;
+pub mod resend;
 pub mod rewrite;
 pub mod rules;
 pub mod ruleset;

@@ -137,6 +137,19 @@ pub(crate) fn spend_hop<W: Writer>(network: W, is_v4: bool) {
     }
 }
 
+/// Writes four little-endian bytes at `at`, an even distance behind the UDP header, and takes the change into the UDP
+/// checksum, unless the datagram has none.
+pub fn take_in<W: Writer>(frame: W, decoded: &Decoded, at: usize, new: u32) {
+    let transport = frame.skip(decoded.transport_offset as usize);
+    let old = frame.le32(at);
+    frame.set_le32(at, new);
+    let checksum = transport.le16(6);
+    if checksum != 0 {
+        let changed = !fold((!checksum) as u64 + (!old) as u64 + new as u64);
+        transport.set_le16(6, if changed == 0 { 0xffff } else { changed });
+    }
+}
+
 /// The host's writing cursor.
 #[derive(Clone, Copy, Debug)]
 pub struct SliceWriter<'a> {

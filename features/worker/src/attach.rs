@@ -4,7 +4,7 @@
 //! heartbeat on its page says that its sandbox is closed, and the connection stays open so that each side learns of the
 //! other's end.
 //! Descriptors travel in this order: frame memory, taker page, owner page, epoll, kick, record ring, flow verdicts
-//! (when [`FLAG_VERDICTS`] is set), then one per ring.
+//! (when [`FLAG_VERDICTS`] is set), send ring (when [`FLAG_SENDS`] is set), then one per ring.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -18,6 +18,8 @@ pub const MAX_TAKER_RINGS: usize = 31;
 pub const FLAG_VERDICTS: u32 = 1;
 /// The worker spins on its rings instead of sleeping.
 pub const FLAG_SPIN: u32 = 2;
+/// The offer carries a ring of send requests: this worker may send the frames it was given.
+pub const FLAG_SENDS: u32 = 4;
 /// Number of descriptors in front of the optional and per-ring ones.
 pub const FIXED_FDS: usize = 6;
 /// "No core is set".
@@ -92,12 +94,12 @@ pub struct Offer {
     pub version: u32,
     /// Bytes of frame memory.
     pub umem_length: u64,
-    /// [`FLAG_VERDICTS`], [`FLAG_SPIN`].
+    /// [`FLAG_VERDICTS`], [`FLAG_SPIN`], [`FLAG_SENDS`].
     pub flags: u32,
     /// Core to pin to, or [`ANY_CORE`].
     pub core: u32,
-    /// 0.
-    pub reserved: u32,
+    /// Slots of the send ring, 0 without one.
+    pub send_slots: u32,
     /// Descriptors between two kicks.
     pub kick_every: u32,
     /// Slots of the record ring.

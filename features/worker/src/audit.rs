@@ -20,6 +20,13 @@ pub const BUCKETS: usize = 264;
 /// A message of this type asks that its flow be dropped from now on: how the tests see a verdict reach the classifier.
 pub const DROP_MY_FLOW: u32 = 0xffff_fffe;
 
+/// A message for the agent of this number asks to be answered: how tests and benchmarks make a feature send.
+pub const ANSWER_ME: u32 = 0xffff_ff01;
+/// A message for the agent of this number asks to be sent on to the agent whose number is its `priority`.
+pub const SEND_ME_ON: u32 = 0xffff_ff02;
+/// A message for the agent of this number asks to be sent out of the interface whose position is its `priority`.
+pub const SEND_ME_OUT: u32 = 0xffff_ff03;
+
 /// Kind of the record that carries [`AuditRow`].
 pub const KIND_AUDIT: u16 = 1;
 
@@ -198,6 +205,12 @@ impl Feature for Audit {
             };
             if header.message_type.get() == DROP_MY_FLOW {
                 out.verdict(FlowVerdict::new(frame.meta.flow, Action::Drop, 0, 0));
+            }
+            match header.dest_agent_id.get() {
+                ANSWER_ME => out.answer(frame),
+                SEND_ME_ON => out.send_on(frame, header.priority.get()),
+                SEND_ME_OUT => out.send_out(frame, header.priority.get()),
+                _ => {}
             }
             let stamped = self.stamp(batch.now_ns, header.timestamp_ns.get());
             let row = self.row(header.source_agent_id.get());

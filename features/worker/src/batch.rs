@@ -16,6 +16,8 @@ pub struct FrameView<'a> {
     pub length: u32,
     /// Index of the frame's first descriptor on its ring, as the ring's 64-bit count.
     pub place: u64,
+    /// The worker's line for that ring; 0 outside a worker. With `place` it names the frame to who sends it.
+    pub ring: u32,
     rest: &'a [&'a [u8]],
 }
 
@@ -23,14 +25,20 @@ impl<'a> FrameView<'a> {
     /// A frame that lies in one piece.
     #[must_use]
     pub fn whole(meta: FrameMeta, bytes: &'a [u8], place: u64) -> Self {
-        Self { meta, head: bytes, length: bytes.len() as u32, place, rest: &[] }
+        Self { meta, head: bytes, length: bytes.len() as u32, place, ring: 0, rest: &[] }
     }
 
     /// A frame of several descriptors: `head` and then `rest`, in order.
     #[must_use]
     pub fn jumbo(meta: FrameMeta, head: &'a [u8], rest: &'a [&'a [u8]], place: u64) -> Self {
         let length = head.len() + rest.iter().map(|piece| piece.len()).sum::<usize>();
-        Self { meta, head, length: length as u32, place, rest }
+        Self { meta, head, length: length as u32, place, ring: 0, rest }
+    }
+
+    /// The same frame on the ring of line `ring`.
+    #[must_use]
+    pub fn on_ring(self, ring: u32) -> Self {
+        Self { ring, ..self }
     }
 
     /// The transport payload as far as it lies in the first descriptor; empty when the classifier found none.

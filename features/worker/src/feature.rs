@@ -38,7 +38,7 @@ pub enum CheckpointError {
     },
 }
 
-/// A feature: borrowed frames in, records and verdicts out.
+/// A feature: borrowed frames in; records, verdicts and wishes to send out.
 ///
 /// A feature opens no file and no socket, reads no clock (time comes with the batch) and keeps no view after
 /// [`Feature::on_batch`] returns (the lifetime forbids it). So it replays from a capture, and two runs give equal records.

@@ -15,15 +15,16 @@ use weir_dataplane_io::umem::UmemView;
 use weir_dataplane_io::wait::{Epoll, EventFd, Trigger};
 use weir_dataplane_io::{Mapping, clock, cpu, sandbox, shared, xdp};
 use weir_dataplane_ring::record::{Record, record_ring_length};
-use weir_dataplane_ring::{FlowTable, OwnerView, PAGE_LENGTH, RecordProducer, TakerCursors};
+use weir_dataplane_ring::{FlowTable, OwnerView, PAGE_LENGTH, RecordProducer, SendRequest, TakerCursors};
 use weir_ebpf_abi::flow::FlowVerdict;
 use zerocopy::IntoBytes;
 
 use crate::attach::{
-    ANY_CORE, AttachError, FIXED_FDS, FLAG_SPIN, FLAG_VERDICTS, Hello, MAGIC, Offer, RING_IN_MEMORY, VERSION, parse,
+    ANY_CORE, AttachError, FIXED_FDS, FLAG_SENDS, FLAG_SPIN, FLAG_VERDICTS, Hello, MAGIC, Offer, RING_IN_MEMORY,
+    VERSION, parse,
 };
 use crate::feature::{Feature, TICK_NS};
-use crate::outputs::{Outputs, RecordSink, VerdictSink};
+use crate::outputs::{Outputs, RecordSink, SendSink, VerdictSink};
 use crate::taker::{Taker, TakerCounts, TakerRing};
 
 /// Why a worker ended in good order.
@@ -77,8 +78,8 @@ fn receive_offer(connection: &Channel) -> Result<(Offer, Vec<OwnedFd>), AttachEr
     if offer.magic != MAGIC || offer.version != VERSION || offer.ring_count as usize > offer.rings.len() {
         return Err(AttachError::Malformed { length, expected: "an offer of this version" });
     }
-    let verdicts = usize::from(offer.flags & FLAG_VERDICTS != 0);
-    let expected = FIXED_FDS + verdicts + offer.ring_count as usize;
+    let optional = (offer.flags & (FLAG_VERDICTS | FLAG_SENDS)).count_ones() as usize;
+    let expected = FIXED_FDS + optional + offer.ring_count as usize;
     if received.descriptors.len() != expected {
         return Err(AttachError::Descriptors { found: received.descriptors.len(), expected });
     }
@@ -118,6 +119,29 @@ impl VerdictSink for Verdicts {
     }
 }
 
+/// The worker's side of its send ring, if it has one.
+struct Sends {
+    ring: Option<RecordProducer<SendRequest>>,
+    staged: u32,
+    full: u64,
+}
+
+impl SendSink for Sends {
+    fn send(&mut self, request: SendRequest) -> bool {
+        let put = self.ring.as_mut().is_some_and(|ring| ring.stage(&request).is_ok());
+        self.staged += u32::from(put);
+        self.full += u64::from(!put);
+        put
+    }
+
+    fn publish(&mut self) -> u32 {
+        if let Some(ring) = self.ring.as_mut().filter(|_| self.staged > 0) {
+            ring.publish();
+        }
+        std::mem::take(&mut self.staged)
+    }
+}
+
 struct Attached {
     taker: Taker,
     epoll: Epoll,
@@ -125,6 +149,7 @@ struct Attached {
     beat: TakerCursors,
     records: Records,
     verdicts: Verdicts,
+    sends: Sends,
     /// Every mapping of lent memory; sealed, so it stays mapped until the process ends.
     lent: Vec<Arc<Mapping>>,
 }
@@ -157,6 +182,14 @@ impl Attached {
             lent.push(Arc::clone(&mapping));
             table = Some(FlowTable::new(mapping, offer.flow_slots)?);
         }
+        let mut sends = None;
+        if offer.flags & FLAG_SENDS != 0 {
+            let file = take()?;
+            let mapping =
+                Arc::new(shared::open(file.as_fd(), record_ring_length::<SendRequest>(offer.send_slots), true)?);
+            lent.push(Arc::clone(&mapping));
+            sends = Some(RecordProducer::attach(mapping, offer.send_slots)?);
+        }
         let mut rings = Vec::with_capacity(offer.ring_count as usize);
         for described in offer.rings.iter().take(offer.ring_count as usize) {
             let file = take()?;
@@ -176,6 +209,7 @@ impl Attached {
             beat,
             records: Records { ring: records, full: 0 },
             verdicts: Verdicts(table),
+            sends: Sends { ring: sends, staged: 0, full: 0 },
             lent,
         })
     }
@@ -183,8 +217,9 @@ impl Attached {
     /// Shows the pool that the worker lives, and what it has done.
     fn show(&self, now_ns: u64) {
         let TakerCounts { frames, bytes, without_metadata, bad_descriptors, kicks } = self.taker.counts();
+        let (records, sends) = (self.records.full, self.sends.full);
         for (index, value) in
-            [frames, bytes, without_metadata, bad_descriptors, kicks, self.records.full].into_iter().enumerate()
+            [frames, bytes, without_metadata, bad_descriptors, kicks, records, sends].into_iter().enumerate()
         {
             self.beat.set_counter(index, value);
         }
@@ -197,7 +232,7 @@ impl Attached {
         let mut batches = 0_u32;
         let mut since_rest = 0;
         loop {
-            let mut out = Outputs::new(F::ID, &mut self.records, &mut self.verdicts);
+            let mut out = Outputs::new(F::ID, &mut self.records, &mut self.verdicts).sending(&mut self.sends);
             let handed = self.taker.poll(feature, &mut out, clock::monotonic_ns);
             batches = batches.wrapping_add(1);
             since_rest += handed;

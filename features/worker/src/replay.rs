@@ -1,5 +1,6 @@
 //! The same feature in this process: frames that were already classified, time from the capture.
 
+use weir_dataplane_ring::SendRequest;
 use weir_dataplane_ring::record::Record;
 use weir_ebpf_abi::flow::FlowVerdict;
 
@@ -14,9 +15,18 @@ pub struct Replayed {
     pub records: Vec<Record>,
     /// Verdicts, in the order in which the feature gave them.
     pub verdicts: Vec<FlowVerdict>,
+    /// Frames that the feature wanted sent, in that order; `place` is what [`Replay::feed`] was given.
+    pub sends: Vec<SendRequest>,
 }
 
-/// Feeds a feature from a capture. Ticks fall on multiples of [`TICK_NS`] of capture time, so two runs give equal records.
+impl Replayed {
+    fn outputs(&mut self, feature: u16) -> Outputs<'_> {
+        Outputs::new(feature, &mut self.records, &mut self.verdicts).sending(&mut self.sends)
+    }
+}
+
+/// Feeds a feature from a capture. Ticks fall on multiples of [`TICK_NS`] of capture time, so two runs give equal records, verdicts
+/// and sends.
 pub struct Replay<F> {
     feature: F,
     given: Replayed,
@@ -34,7 +44,7 @@ impl<F: Feature> Replay<F> {
     /// stream time does not run backwards.
     pub fn feed(&mut self, time_ns: u64, frames: &[FrameView<'_>]) {
         self.advance(time_ns);
-        let mut out = Outputs::new(F::ID, &mut self.given.records, &mut self.given.verdicts);
+        let mut out = self.given.outputs(F::ID);
         for part in frames.chunks(BATCH_FRAMES) {
             self.feature.on_batch(&Batch::new(self.last_ns, part), &mut out);
         }
@@ -45,7 +55,7 @@ impl<F: Feature> Replay<F> {
     pub fn advance(&mut self, time_ns: u64) {
         self.last_ns = self.last_ns.max(time_ns);
         let mut tick = self.next_tick_ns.unwrap_or_else(|| self.last_ns.next_multiple_of(TICK_NS));
-        let mut out = Outputs::new(F::ID, &mut self.given.records, &mut self.given.verdicts);
+        let mut out = self.given.outputs(F::ID);
         let mut run = 0;
         while tick <= self.last_ns {
             self.feature.on_tick(tick, &mut out);
@@ -63,7 +73,7 @@ impl<F: Feature> Replay<F> {
     #[must_use]
     pub fn finish(mut self) -> Replayed {
         let end = self.last_ns.saturating_add(CLOSING_NS);
-        let mut out = Outputs::new(F::ID, &mut self.given.records, &mut self.given.verdicts);
+        let mut out = self.given.outputs(F::ID);
         self.feature.on_tick(end, &mut out);
         self.given
     }

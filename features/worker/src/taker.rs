@@ -48,12 +48,15 @@ pub struct Taker {
     kick: Option<EventFd>,
     kick_every: u32,
     since_kick: u32,
+    /// Frames to be sent of which the pool was not told.
+    unsent: u32,
     counts: TakerCounts,
 }
 
 impl Taker {
     /// A taker over `rings`. After every `kick_every` finished descriptors `kick` wakes the pool, so that it recycles
-    /// long before a ring is full; without `kick` the pool looks by itself.
+    /// long before a ring is full; and when a batch of frames is to be sent, or fewer and nothing more to read. Without
+    /// `kick` the pool looks by itself.
     #[must_use]
     pub fn new(
         rings: Vec<TakerRing>,
@@ -62,7 +65,7 @@ impl Taker {
         kick: Option<EventFd>,
         kick_every: u32,
     ) -> Self {
-        Self { rings, frames, cursors, kick, kick_every, since_kick: 0, counts: TakerCounts::default() }
+        Self { rings, frames, cursors, kick, kick_every, since_kick: 0, unsent: 0, counts: TakerCounts::default() }
     }
 
     /// Counts since the start.
@@ -84,14 +87,17 @@ impl Taker {
                 feature.on_batch(&Batch::new(clock(), batch), out);
             });
             handed += frames;
+            // In this order: who sees the cursor behind a frame has met every wish to send it.
+            self.unsent += out.publish_sends();
             ring.cursor += u64::from(descriptors);
             self.cursors.publish(ring.slot, ring.cursor);
             self.since_kick += descriptors;
         }
-        if self.since_kick >= self.kick_every
+        let waits = self.unsent >= BATCH_FRAMES as u32 || self.unsent > 0 && handed == 0;
+        if (waits || self.since_kick >= self.kick_every)
             && let Some(kick) = &self.kick
         {
-            self.since_kick = 0;
+            (self.since_kick, self.unsent) = (0, 0);
             self.counts.kicks += 1;
             kick.signal();
         }
@@ -138,6 +144,7 @@ fn one_batch(
             Some(rest) if !rest.is_empty() => FrameView::jumbo(meta, head, rest, place),
             _ => FrameView::whole(meta, head, place),
         };
+        let frame = frame.on_ring(ring.slot as u32); // a line of the cursor page, below 31
         counts.bytes += u64::from(frame.length);
         first = index + 1;
         if !head.is_empty() {

@@ -198,10 +198,18 @@ fn features(file: &raw::File) -> Result<BTreeMap<FeatureName, FeatureSpec>, Conf
         if let Some(raw) = raw {
             spec.enabled = raw.enabled.as_ref().map_or(Ok(spec.enabled), |text| typed(text, read_switch))?;
             spec.wait = optional(raw.wait.as_ref())?.unwrap_or(spec.wait);
+            spec.send_mbit = raw.send_mbit.as_ref().map(|text| typed(text, read_cap)).transpose()?;
         }
         features.insert(name, spec);
     }
     Ok(features)
+}
+
+fn read_cap(text: &str) -> Result<u32, Problem> {
+    let mbit = number(text, "a cap in Mbit/s")?;
+    let (least, most) = (SEND_MBIT.start(), SEND_MBIT.end());
+    let cause = format!("a feature's cap has {least} to {most} Mbit/s");
+    if SEND_MBIT.contains(&mbit) { Ok(mbit) } else { Err(Problem::new(text, cause, "leave it out for no cap")) }
 }
 
 fn read_switch(text: &str) -> Result<bool, Problem> {

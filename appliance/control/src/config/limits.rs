@@ -28,6 +28,9 @@ pub const STREAM_CREDIT: std::ops::RangeInclusive<u32> = 1..=1_048_576;
 pub const STREAM_STALL_SECONDS: std::ops::RangeInclusive<u32> = 1..=3600;
 /// Addresses that streams are listened for at.
 pub const MAX_LISTEN: usize = 16;
+/// Cap on what a feature sends, in Mbit/s: below one a jumbo frame takes longer than a person waits; the fastest port there
+/// is has 400 Gbit/s.
+pub const SEND_MBIT: std::ops::RangeInclusive<u32> = 1..=400_000;
 /// Highest core number that is believed (CONFIG_NR_CPUS of distribution kernels is at most 8192).
 pub const MAX_CORE: u32 = 8_191;
 /// Longest path of a Unix socket in bytes: `sun_path` holds 108 with its closing zero (unix(7)).

@@ -84,6 +84,7 @@ pub(super) struct Cores {
 pub(super) struct Feature {
     pub(super) enabled: Option<Text>,
     pub(super) wait: Option<Text>,
+    pub(super) send_mbit: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

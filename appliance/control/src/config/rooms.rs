@@ -214,11 +214,14 @@ pub struct FeatureSpec {
     pub enabled: bool,
     /// How its worker waits (default poll).
     pub wait: WaitMode,
+    /// Most Mbit/s of frames it may send, in [`SEND_MBIT`](super::SEND_MBIT), counted from the Ethernet header to the last byte
+    /// before the check sequence (default: no cap).
+    pub send_mbit: Option<u32>,
 }
 
 impl Default for FeatureSpec {
     fn default() -> Self {
-        Self { enabled: true, wait: WaitMode::Poll }
+        Self { enabled: true, wait: WaitMode::Poll, send_mbit: None }
     }
 }
 

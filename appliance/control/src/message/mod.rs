@@ -28,8 +28,8 @@ pub use request::{Answer, Done, NewRule, RecordsAnswer, Reply, Request, SLOWEST_
 pub use service::{ServiceAgentState, ServiceAgentStatus, ServiceStatus};
 pub use status::{
     AgentStatus, CoreStatus, Counters, FeatureStatus, Host, Identity, InterfaceMode, InterfaceStatus, LogStatus,
-    MemoryStatus, PlacementStatus, ProcessState, ProcessStatus, RingStatus, RuleStatus, SourceWindow, Status,
-    StreamsStatus, WindowStatus,
+    MemoryStatus, PlacementStatus, ProcessState, ProcessStatus, QueueStatus, RingStatus, RuleStatus, SendStatus,
+    SourceWindow, Status, StreamsStatus, WindowStatus,
 };
 pub use why::{
     FlowExplanation, Fragment, Inner, Ip, MessageFields, MessageKind, Ports, Tunnel, Verdict, WhyFrame, WhyStep,

@@ -19,6 +19,9 @@ pub struct Status {
     pub processes: Vec<ProcessStatus>,
     /// One per queue and class in use.
     pub rings: Vec<RingStatus>,
+    /// Where the frames of each queue are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queues: Vec<QueueStatus>,
     /// Frames since the classifier was loaded, over all interfaces.
     pub counters: Counters,
     /// Frames' memory.
@@ -278,6 +281,23 @@ pub struct RingStatus {
     pub dropped: u64,
 }
 
+/// Where the frames of one queue are. At rest `frames = lent + on_rings + on_the_way`; while frames arrive the driver has some.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueStatus {
+    /// The interface.
+    pub interface: String,
+    /// The queue.
+    pub queue: u32,
+    /// Frames that circulate on it: its budget.
+    pub frames: u32,
+    /// Lent to the kernel and not filled.
+    pub lent: u64,
+    /// On class rings.
+    pub on_rings: u64,
+    /// On transmit rings.
+    pub on_the_way: u64,
+}
+
 /// Frames. Always `received = passed + sum of dropped + forwarded + delivered`; mirrored frames count as forwarded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
@@ -370,6 +390,44 @@ pub struct FeatureStatus {
     /// The window that closed last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<WindowStatus>,
+    /// What became of the frames it wanted sent; absent while it has named none and has no cap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sends: Option<SendStatus>,
+}
+
+/// What became of the frames that a feature wanted sent: `requested = sent + capped + full + already_sent + abandoned +
+/// refused + waiting`, and `sent = completed + in_flight`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SendStatus {
+    /// Most it may send, in Mbit/s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cap_mbit: Option<u32>,
+    /// Frames named.
+    pub requested: u64,
+    /// Frames put on a transmit ring.
+    pub sent: u64,
+    /// Bytes of these, from the Ethernet header on.
+    pub bytes: u64,
+    /// Frames of these that the kernel has sent.
+    pub completed: u64,
+    /// Frames of these that it has not.
+    pub in_flight: u64,
+    /// Frames that wait on their rings.
+    pub waiting: u64,
+    /// Frames beyond the cap, not sent.
+    pub capped: u64,
+    /// Frames not sent because their way out took none for a while.
+    pub full: u64,
+    /// Frames that another feature had named, or a mirror rule had sent on.
+    pub already_sent: u64,
+    /// Frames not sent because their worker died.
+    pub abandoned: u64,
+    /// Frames that cannot be sent as asked.
+    pub refused: u64,
+    /// The same by reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub reasons: BTreeMap<String, u64>,
 }
 
 fn is_zero(value: &u64) -> bool {

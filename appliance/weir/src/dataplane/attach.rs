@@ -12,17 +12,18 @@ use weir_dataplane_io::nic::busy;
 use weir_dataplane_io::shared::{SharedMemory, Writers};
 use weir_dataplane_io::wait::{Epoll, EventFd, Trigger};
 use weir_dataplane_pool::class::TakerId;
-use weir_dataplane_pool::pool::{Place, Request};
+use weir_dataplane_pool::pool::{Place, Request, SendRing};
 use weir_dataplane_ring::{OwnerCursors, OwnerPage, PAGE_LENGTH, Record, RecordConsumer, record_ring_length};
 use weir_ebpf_abi::flow::FLOW_SLOTS;
 use weir_features_worker::attach::{
-    ANY_CORE, FLAG_SPIN, FLAG_VERDICTS, Hello, MAGIC, MAX_TAKER_RINGS, Offer, RING_IN_MEMORY, RING_OF_SOCKET,
-    RingOffer, VERSION, parse,
+    ANY_CORE, FLAG_SENDS, FLAG_SPIN, FLAG_VERDICTS, Hello, MAGIC, MAX_TAKER_RINGS, Offer, RING_IN_MEMORY,
+    RING_OF_SOCKET, RingOffer, VERSION, parse,
 };
 use zerocopy::IntoBytes;
 
 use super::Dataplane;
 use super::placement::busy_poll;
+use super::sends::SendPages;
 use super::streams::{self, Lane, Streams};
 use super::takers::{Taker, TakerState};
 
@@ -141,12 +142,13 @@ fn lend(dataplane: &Dataplane, connection: &Channel, name: &str, id: TakerId) ->
     if all > MAX_TAKER_RINGS {
         bail!("{all} rings, at most {MAX_TAKER_RINGS} can be lent; use fewer queues (`interfaces: queues`)");
     }
-    let pages = Pages::make()?;
+    let (pages, sends) = (Pages::make()?, SendPages::make(rings.len(), dataplane.rx_ring)?);
     let cursors = Arc::new(OwnerCursors::new(Arc::clone(pages.taker.mapping()) as _, 0)?);
     let stop = Arc::new(OwnerPage::new(Arc::clone(pages.owner.mapping()) as _, 0)?);
     let records = RecordConsumer::attach(Arc::clone(pages.records.mapping()) as _, RECORD_SLOTS)?;
     let place = |(slot, ring): (usize, &&super::Ring)| Place { queue: ring.queue_index, class: ring.class, slot };
-    let starts = join(dataplane, name, id, &cursors, rings.iter().enumerate().map(place).collect())?;
+    let places = rings.iter().enumerate().map(place).collect();
+    let starts = join(dataplane, name, id, &cursors, places, sends.ring(&dataplane.sends, name)?)?;
     dataplane.pool_epoll_add(&pages.kick, KICK)?;
     let lanes: Vec<_> = dataplane.streams.iter().flat_map(|streams| streams::taken(dataplane, streams, name)).collect();
     let lane_starts = match &dataplane.streams {
@@ -162,9 +164,9 @@ fn lend(dataplane: &Dataplane, connection: &Channel, name: &str, id: TakerId) ->
         magic: MAGIC,
         version: VERSION,
         umem_length: dataplane.umem.length() as u64,
-        flags: FLAG_VERDICTS | if spin { FLAG_SPIN } else { 0 },
+        flags: FLAG_VERDICTS | FLAG_SENDS | if spin { FLAG_SPIN } else { 0 },
         core: dataplane.core_of(name).unwrap_or(ANY_CORE),
-        reserved: 0,
+        send_slots: sends.slots,
         kick_every: (dataplane.rx_ring / 4).max(1),
         record_slots: RECORD_SLOTS,
         ring_count: all as u32, // at most MAX_TAKER_RINGS
@@ -182,6 +184,7 @@ fn lend(dataplane: &Dataplane, connection: &Channel, name: &str, id: TakerId) ->
         pages.kick.as_fd(),
         pages.records.file(),
         flows.as_fd(),
+        sends.memory.file(),
     ];
     for ((slot, ring), (start, described)) in rings.iter().enumerate().zip(starts.iter().zip(&mut offer.rings)) {
         pages.epoll.add(&*ring.socket, slot as u64, Trigger::Edge)?;
@@ -219,10 +222,11 @@ pub(super) fn join(
     taker: TakerId,
     cursors: &Arc<OwnerCursors>,
     places: Vec<Place>,
+    sends: Option<SendRing>,
 ) -> Result<Vec<u64>> {
     let (answer, answered) = mpsc::sync_channel(1);
     let taken = dataplane.taken_of(name);
-    dataplane.ask(Request::Join { taker, cursors: Arc::clone(cursors), taken, places, answer });
+    dataplane.ask(Request::Join { taker, cursors: Arc::clone(cursors), taken, places, sends, answer });
     let joined = answered.recv_timeout(HANDSHAKE_WITHIN).context("the pool does not answer")?;
     joined.map_err(|place| anyhow!("class {} of queue {} has no room for another taker", place.class, place.queue))
 }
@@ -240,7 +244,7 @@ pub(super) fn join_lanes(
     let place = |(slot, (queue, lane)): (usize, &(usize, &Lane))| Place { queue: *queue, class: lane.class, slot };
     let places = (before..).zip(lanes).map(place).collect();
     let taken = streams.taken_of(name);
-    streams.ask(Request::Join { taker, cursors: Arc::clone(cursors), taken, places, answer });
+    streams.ask(Request::Join { taker, cursors: Arc::clone(cursors), taken, places, sends: None, answer });
     let joined = answered.recv_timeout(HANDSHAKE_WITHIN).context("the streams' thread does not answer")?;
     joined.map_err(|place| anyhow!("the lane of class {} has no room for another taker", place.class))
 }

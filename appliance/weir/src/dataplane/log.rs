@@ -82,7 +82,7 @@ pub(super) fn start(dataplane: &Arc<Dataplane>, writer: LogWriter) -> Result<()>
     let owner = Arc::new(OwnerCursors::new(Arc::clone(page.mapping()) as _, 0)?);
     let place = |(slot, ring): (usize, &&super::Ring)| Place { queue: ring.queue_index, class: ring.class, slot };
     let id = dataplane.takers.next_id();
-    let starts = attach::join(dataplane, name, id, &owner, rings.iter().enumerate().map(place).collect())?;
+    let starts = attach::join(dataplane, name, id, &owner, rings.iter().enumerate().map(place).collect(), None)?;
     let (kick, epoll) = (EventFd::new()?, Epoll::new()?);
     dataplane.pool_epoll_add(&kick, attach::KICK)?;
     let mut logged = Vec::with_capacity(rings.len());

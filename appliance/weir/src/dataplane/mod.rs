@@ -14,6 +14,7 @@ mod explain;
 mod health;
 mod log;
 mod placement;
+mod sends;
 pub(crate) mod services;
 mod setup;
 mod status;
@@ -42,9 +43,9 @@ use weir_dataplane_io::fds::Listener;
 use weir_dataplane_io::umem::Umem;
 use weir_dataplane_io::wait::{Epoll, EventFd, Trigger};
 use weir_dataplane_io::xdp::Socket;
-use weir_dataplane_pool::class::Hostile;
+use weir_dataplane_pool::class::{Deed, Hostile};
 use weir_dataplane_pool::gauges::RingGauges;
-use weir_dataplane_pool::pool::{Pool, Request};
+use weir_dataplane_pool::pool::{Parts, Pool, Request};
 use weir_ebpf_loader::Classifier;
 
 use crate::place::{BPF_FS, Place};
@@ -52,6 +53,7 @@ use crate::seed::Seed;
 use crate::supervise::READY_LINE;
 use board::Board;
 use classes::KernelClasses;
+use sends::{QueueShown, Sends};
 use setup::Port;
 use takers::Takers;
 
@@ -95,6 +97,8 @@ pub(crate) struct Dataplane {
     umem: Arc<Umem>,
     rx_ring: u32,
     rings: Vec<Ring>,
+    queues: Vec<QueueShown>,
+    sends: Sends,
     takers: Takers,
     taken: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
     board: Board,
@@ -159,9 +163,7 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32) -> Result<()> {
     writeln!(std::io::stdout(), "{READY_LINE}").context("the supervisor does not listen")?;
     while !stop.load(Ordering::Relaxed) && !dataplane.stopping.load(Ordering::Relaxed) {
         if let Ok(found) = hostile.recv_timeout(LOOK_EVERY) {
-            let Hostile { taker, class, cursor, consumer, producer } = found;
-            let because = format!("its cursor {cursor} of class {class} is outside [{consumer}, {producer}]");
-            dataplane.takers.evict(taker, &because);
+            dataplane.takers.evict(found.taker, &because(&found));
         }
         changes::tick(&dataplane);
         if mover.is_finished() {
@@ -170,6 +172,18 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32) -> Result<()> {
     }
     dataplane.end();
     Ok(())
+}
+
+/// What a hostile worker did, as a log line says it.
+fn because(found: &Hostile) -> String {
+    let Hostile { deed, class, claim, least, most, .. } = found;
+    match deed {
+        Deed::Cursor => format!("its cursor {claim} of class {class} is outside [{least}, {most}]"),
+        Deed::Place => {
+            format!("it wants frame {claim} of class {class} sent, which is not a frame's start in [{least}, {most}]")
+        }
+        Deed::SendRing => format!("its send ring's index {claim} is outside [{least}, {most}]"),
+    }
 }
 
 fn spawn(name: &str, dataplane: &Arc<Dataplane>, serve: impl FnOnce(&Arc<Dataplane>) + Send + 'static) -> Result<()> {
@@ -219,8 +233,17 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32) -> Result<Made>
     let (epoll, pool_epoll, pool_wake) = pool_waiting(&bound.rings, &kernel_classes)?;
     let rx_ring = config.memory().rx_ring;
     let streams = streams::Streams::make(&config, &kernel_classes, &steering, &report, classifier.flow_key())?;
-    let (streams, parts) = streams.unzip();
-    let pool = Pool::new(bound.queues, bound.shares, inbox, report);
+    let (streams, stream_parts) = streams.unzip();
+    let sends = Sends::of(&config);
+    let parts = Parts {
+        queues: bound.queues,
+        shares: bound.shares,
+        frames: Arc::clone(&bound.umem),
+        interfaces: ports.iter().map(|port| port.first_queue as usize).collect(),
+        senders: sends.specs(),
+        agents: steering.agents,
+    };
+    let pool = Pool::new(parts, inbox, report);
     let log = log::Log::new(&config);
     let dataplane = Dataplane {
         place,
@@ -234,13 +257,15 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32) -> Result<Made>
         classes: kernel_classes,
         ports,
         attached,
-        umem: Arc::new(bound.umem),
+        umem: bound.umem,
         rx_ring,
         log,
         chaos: chaos::Chaos::default(),
         streams,
         health,
         rings: bound.rings,
+        queues: bound.shown,
+        sends,
         takers: Takers::default(),
         taken: Mutex::default(),
         board: Board::default(),
@@ -253,7 +278,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32) -> Result<Made>
         cpu: Mutex::default(),
         mounted,
     };
-    Ok((dataplane, (pool, epoll), hostile, parts))
+    Ok((dataplane, (pool, epoll), hostile, stream_parts))
 }
 
 /// The pool's epoll instance, a second handle of it for those who add kicks, and the counter that wakes it.

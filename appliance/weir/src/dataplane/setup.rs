@@ -10,16 +10,18 @@ use weir_dataplane_io::umem::{self, Umem, UmemOptions};
 use weir_dataplane_io::xdp::{self, BindWish, Primary, Sizes};
 use weir_dataplane_pool::budget::{QueueBudget, QueueShape, queue_budget};
 use weir_dataplane_pool::class::ClassRing;
-use weir_dataplane_pool::gauges::RingGauges;
-use weir_dataplane_pool::queue::{Outlet, Queue, QueueClass, Shares};
+use weir_dataplane_pool::gauges::{QueueGauges, RingGauges};
+use weir_dataplane_pool::outlet::Outlet;
+use weir_dataplane_pool::queue::{Queue, QueueClass, Shares};
 use weir_ebpf_abi::layout::MAX_QUEUES;
 use weir_ebpf_loader::{AttachWish, Attached, Classifier};
 
 use super::Ring;
 use super::classes::KernelClasses;
+use super::sends::QueueShown;
 use super::streams::Area;
 
-/// Slots of the ring on which mirrored frames leave an interface.
+/// Slots of the ring on which frames leave an interface, mirrored ones and those that features send.
 const TX_RING: u32 = 1024;
 /// Bytes in front of a frame that the kernel keeps for the program's use (XDP_PACKET_HEADROOM).
 const HEADROOM: u32 = 256;
@@ -86,13 +88,15 @@ pub(super) fn ports(config: &Config) -> Result<Vec<Port>> {
 /// Everything that was bound.
 pub(super) struct Bound {
     /// The frames.
-    pub umem: Umem,
+    pub umem: Arc<Umem>,
     /// Who owns which frames.
     pub shares: Shares,
     /// For the pool.
     pub queues: Vec<Queue>,
     /// For everyone else.
     pub rings: Vec<Ring>,
+    /// The queues, for everyone else.
+    pub shown: Vec<QueueShown>,
 }
 
 /// Makes the frame memory on `node`, if one is known, and binds a socket for each queue and class.
@@ -101,11 +105,11 @@ pub(super) struct Bound {
 /// When the memory cannot be had or a queue is busy. What was bound until then is given back by dropping it.
 pub(super) fn bind(config: &Config, ports: &mut [Port], classes: &KernelClasses, node: Option<u32>) -> Result<Bound> {
     let memory = config.memory();
-    let mirrors = classes.iter().any(|class| class.egress.is_some());
     let shape = QueueShape {
         classes: classes.iter().len() as u32, // at most MAX_CLASSES
         rx_ring: memory.rx_ring,
-        tx_ring: if mirrors { TX_RING } else { 64 },
+        // Whoever takes frames may send them; without anybody there is nothing to send.
+        tx_ring: if classes.iter().len() > 0 { TX_RING } else { 64 },
         pieces: ports.iter().any(|port| port.needs_pieces(memory.frame_size)),
     };
     let budget = queue_budget(shape)?;
@@ -123,8 +127,13 @@ pub(super) fn bind(config: &Config, ports: &mut [Port], classes: &KernelClasses,
         let got = umem.residence().bound.map_or("any node".to_owned(), |bound| format!("node {bound}"));
         tracing::warn!("frames for NUMA node {node} are on {got}, {}: {}", umem.backing_word(), umem.residence().why);
     }
-    let shares = Shares { frames_per_queue: budget.frames, frame_shift: memory.frame_size.trailing_zeros() };
-    let mut bound = Bound { umem, shares, queues: Vec::new(), rings: Vec::new() };
+    let shares = Shares {
+        frames_per_queue: budget.frames,
+        frame_shift: memory.frame_size.trailing_zeros(),
+        on_the_way: budget.on_the_way,
+    };
+    let umem = Arc::new(umem);
+    let mut bound = Bound { umem, shares, queues: Vec::new(), rings: Vec::new(), shown: Vec::new() };
     for index in 0..ports.len() {
         for queue in 0..ports[index].queues {
             let (primary, sockets) = bind_queue(&bound.umem, &ports[index], queue, memory, budget, shape, classes)?;
@@ -174,7 +183,7 @@ fn take_in(
     let index = bound.queues.len();
     let Primary { fill, completion, rx, tx, socket, .. } = primary;
     let socket = Arc::new(socket);
-    let outlet = tx.map(|ring| Outlet { ring, socket: Arc::clone(&socket), waiting: false });
+    let outlet = tx.map(|ring| Outlet::new(ring, Box::new(Arc::clone(&socket))));
     let first = rx.map(|rx| (rx, Arc::clone(&socket)));
     let rings = first.into_iter().chain(further.into_iter().map(|class| (class.rx, Arc::new(class.socket))));
     let pieces = ports.get(port).is_some_and(|port| port.needs_pieces(bound.umem.frame_size()));
@@ -187,7 +196,10 @@ fn take_in(
         queue_classes.push(QueueClass { ring, outlet });
         bound.rings.push(Ring { port, queue_index: index, queue, class: class.number, socket, gauges });
     }
-    bound.queues.push(Queue { index, fill, completion, tx: outlet, classes: queue_classes });
+    let gauges = Arc::new(QueueGauges::default());
+    let arrival = ports.get(port).map_or(index, |port| port.first_queue as usize);
+    bound.shown.push(QueueShown { port, queue, frames: bound.shares.frames_per_queue, gauges: Arc::clone(&gauges) });
+    bound.queues.push(Queue { index, fill, completion, tx: outlet, arrival, classes: queue_classes, gauges });
 }
 
 /// Puts the sockets into the classifier's table, from where on the kernel gives them frames.

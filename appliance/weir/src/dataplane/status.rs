@@ -60,6 +60,7 @@ pub(super) fn status(dataplane: &Dataplane) -> Result<Status> {
         services: services::status(dataplane)?,
         processes,
         rings,
+        queues: super::sends::queues(dataplane),
         counters: counters::balance(dataplane)?,
         memory: memory_status(dataplane, beside),
         cores: CoreStatus {
@@ -231,6 +232,7 @@ fn feature(dataplane: &Dataplane, takers: &[Taker], name: FeatureName) -> Featur
         records: dataplane.board.posted(name.as_str()),
         behind: behind.sum(),
         slowed_us: dataplane.chaos.delay(name.as_str()).as_micros() as u64, // at most 1 s
+        sends: dataplane.sends.status(name.as_str()),
         window,
     }
 }

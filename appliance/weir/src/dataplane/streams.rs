@@ -21,7 +21,7 @@ use weir_dataplane_io::shared::{SharedMemory, Writers};
 use weir_dataplane_io::sockets::Listening;
 use weir_dataplane_io::umem::Umem;
 use weir_dataplane_io::wait::{Epoll, EventFd, Trigger};
-use weir_dataplane_pool::class::{ClassRing, Home, Hostile, Joining};
+use weir_dataplane_pool::class::{ClassRing, Home, Hostile, Joining, TakerId};
 use weir_dataplane_pool::gauges::RingGauges;
 use weir_dataplane_pool::pool::{Place, Request};
 use weir_dataplane_ring::{Descriptor, LaneRing, Memory, PAGE_LENGTH, RxOwner};
@@ -393,7 +393,8 @@ fn run(streams: &Streams, mut receiver: Receiver, parts: Parts) -> Result<()> {
 /// Lets takers in and out.
 fn answer(rings: &mut [ClassRing], receiver: &mut Receiver, request: Request) {
     match request {
-        Request::Join { taker, cursors, taken, places, answer } => {
+        // What a taker wants sent it asks of the pool, which refuses a lane's frames.
+        Request::Join { taker, cursors, taken, places, sends: _, answer } => {
             let mut starts = Vec::with_capacity(places.len());
             let joined = places.iter().try_for_each(|place| {
                 let ring = rings.get_mut(place.queue).ok_or(*place)?;
@@ -404,12 +405,18 @@ fn answer(rings: &mut [ClassRing], receiver: &mut Receiver, request: Request) {
                 Ok::<(), Place>(())
             });
             if joined.is_err() {
-                rings.iter_mut().for_each(|ring| ring.leave(taker));
+                leave(rings, receiver, taker);
             }
             let _ = answer.send(joined.map(|()| starts)); // whoever asked may have given up
         }
-        Request::Leave(taker) => rings.iter_mut().for_each(|ring| ring.leave(taker)),
-        Request::Stop => {}
+        Request::Leave(taker) => leave(rings, receiver, taker),
+        Request::Agents(_) | Request::Stop => {}
+    }
+}
+
+fn leave(rings: &mut [ClassRing], receiver: &mut Receiver, taker: TakerId) {
+    for (lane, ring) in rings.iter_mut().enumerate() {
+        ring.leave(taker, &mut LaneHome { receiver, lane });
     }
 }
 
