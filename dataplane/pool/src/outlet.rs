@@ -23,9 +23,6 @@ impl Kick for Arc<Socket> {
 /// are shared evenly; a frame that is larger waits for some rounds of the same turn.
 const QUANTUM: u32 = 2048;
 
-/// Rounds of credit that are kept from one turn to the next.
-const KEPT_ROUNDS: u32 = 8;
-
 /// Kicks tried in one turn: in copy mode the kernel sends 32 frames for each, so this empties a ring of 2048.
 const KICKS: usize = 64;
 
@@ -47,6 +44,8 @@ pub struct Outlet {
     backlog: u16,
     /// The same, in the last turn.
     behind: u16,
+    /// A frame found too few slots in this turn: shorter ones behind it must not slip in, or they always would.
+    closed: bool,
     /// Mirrored frames leave here: they have half the ring while both are at work.
     mirrors: bool,
     /// Since when nothing has moved although somebody waits.
@@ -80,23 +79,29 @@ impl Outlet {
             starved: 0,
             backlog: 0,
             behind: 0,
+            closed: false,
             mirrors: false,
             stuck_since_ns: None,
         }
     }
 
-    /// Begins a turn: who waited keeps what it had, who did not begins afresh.
+    /// Begins a turn: who waited goes on with what it had, who did not begins afresh.
     pub(crate) fn begin(&mut self) {
         self.behind = std::mem::take(&mut self.backlog);
-        self.starved = 0;
+        (self.starved, self.closed) = (0, false);
         for (index, credit) in self.credit.iter_mut().enumerate() {
-            let kept = if self.behind >> index & 1 == 1 { *credit } else { 0 };
-            *credit = kept.saturating_add(QUANTUM).min(KEPT_ROUNDS * QUANTUM);
+            if self.behind >> index & 1 == 0 {
+                *credit = QUANTUM;
+            }
         }
     }
 
-    /// Begins a round within a turn; true when somebody waits for it.
+    /// Begins a round within a turn; true when somebody waits for it. While the ring is full the round that it cut short
+    /// goes on with the next turn: whoever still had credit comes first then.
     pub(crate) fn next_round(&mut self) -> bool {
+        if self.closed {
+            return false;
+        }
         let starved = std::mem::take(&mut self.starved);
         self.backlog &= !starved; // it is set again where the round is not enough
         for (index, credit) in self.credit.iter_mut().enumerate() {
@@ -117,7 +122,8 @@ impl Outlet {
     pub(crate) fn room(&mut self, sender: SenderId, pieces: usize, bytes: u32, elsewhere: bool, now_ns: u64) -> Room {
         let index = usize::from(sender.0).min(MAX_SENDERS - 1);
         let reserved = if self.mirrors { self.ring.size() / 2 } else { 0 };
-        if !elsewhere || (self.ring.free().saturating_sub(reserved) as usize) < pieces {
+        self.closed |= (self.ring.free().saturating_sub(reserved) as usize) < pieces;
+        if self.closed || !elsewhere {
             let since = *self.stuck_since_ns.get_or_insert(now_ns);
             if now_ns.saturating_sub(since) > STUCK_NS {
                 return Room::Never;

@@ -134,12 +134,13 @@ impl Pool {
             // Who kicked does not matter: a turn looks at all rings. Kicks are edges, so nobody has to read them.
             let woken = epoll.wait(Some(rest))?.count();
             wake.drain();
+            let now_ns = monotonic_ns();
             while let Ok(request) = self.requests.try_recv() {
-                if self.act(request) {
+                if self.act(request, now_ns) {
                     return Ok(());
                 }
             }
-            let behind = self.turn(monotonic_ns());
+            let behind = self.turn(now_ns);
             rest = match behind {
                 false => LONGEST_SLEEP,
                 true if woken > 0 => SOON,
@@ -197,7 +198,10 @@ impl Pool {
         *first = (*first + 1) % queues.len().max(1);
         loop {
             let (behind, before) = queues.split_at_mut(*first);
-            let again = before.iter_mut().chain(behind).fold(false, |again, queue| queue.give_back(ways) || again);
+            let mut again = false;
+            for queue in before.iter_mut().chain(behind) {
+                again |= queue.give_back(ways); // every queue, whatever the ones before it said
+            }
             if !again || !ways.next_round() {
                 return;
             }
@@ -230,8 +234,8 @@ impl Pool {
         }
     }
 
-    /// Acts on a request; true ends the pool.
-    pub fn act(&mut self, request: Request) -> bool {
+    /// Acts on a request at time `now_ns`; true ends the pool.
+    pub fn act(&mut self, request: Request, now_ns: u64) -> bool {
         match request {
             Request::Join { taker, cursors, taken, places, sends, answer } => {
                 let joined = self.join(&Joining { id: taker, cursors, slot: 0, taken }, &places);
@@ -245,7 +249,7 @@ impl Pool {
             }
             Request::Leave(taker) => {
                 // What it had finished and named before it ended is still heard of.
-                self.turn(monotonic_ns());
+                self.turn(now_ns);
                 self.leave(taker);
                 false
             }

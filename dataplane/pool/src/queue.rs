@@ -104,7 +104,11 @@ impl Queue {
     /// Gives back or sends what every taker of every class has passed; true when a frame waits for the next round.
     pub fn give_back(&mut self, ways: &mut Ways) -> bool {
         let (classes, mut home) = self.lend(ways);
-        classes.iter_mut().fold(false, |again, class| class.ring.give_back(&mut home) == Halt::NextRound || again)
+        let mut again = false;
+        for class in classes {
+            again |= class.ring.give_back(&mut home) == Halt::NextRound;
+        }
+        again
     }
 
     /// Lets a taker take `class`, if the queue has it; gives the place where it begins.

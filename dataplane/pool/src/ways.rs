@@ -53,7 +53,11 @@ impl Ways {
 
     /// Begins the next round; false when nobody waits for one.
     pub(crate) fn next_round(&mut self) -> bool {
-        self.outlets.iter_mut().flatten().fold(false, |any, outlet| outlet.next_round() || any)
+        let mut any = false;
+        for outlet in self.outlets.iter_mut().flatten() {
+            any |= outlet.next_round();
+        }
+        any
     }
 
     /// Shows the kernel everything, kicks each outlet and writes the figures.
