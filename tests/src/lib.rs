@@ -143,11 +143,20 @@ impl Rig {
     /// When the specification is wrong.
     #[must_use]
     pub fn traffic(&self, content: Content, producers: u32) -> Traffic {
+        self.traffic_for(2, content, producers)
+    }
+
+    /// The same for another agent, or for a number that asks something of the audit.
+    ///
+    /// # Panics
+    /// When the specification is wrong.
+    #[must_use]
+    pub fn traffic_for(&self, agent: u32, content: Content, producers: u32) -> Traffic {
         let spec = TrafficSpec::pair(content);
         let mut path = spec.path.clone();
         path.source_mac = [0x02, 0x57, 0x45, 0x49, 0, 1];
         path.destination_mac = [0x02, 0x57, 0x45, 0x49, 0, 2];
-        let spec = TrafficSpec { producers, destination_agent: 2, path, ..spec };
+        let spec = TrafficSpec { producers, destination_agent: agent, path, ..spec };
         Traffic::new(&spec).unwrap_or_else(|error| panic!("{error}"))
     }
 

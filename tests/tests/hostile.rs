@@ -34,7 +34,7 @@ fn a_worker_that_lies_or_speaks_is_killed_and_the_others_lose_nothing() {
     let before = honest(&rig.appliance.status().expect("a status"));
     let counters = rig.counters();
     let mut sent = 0;
-    for deed in ["cursor-ahead", "cursor-back", "speak"] {
+    for deed in ["cursor-ahead", "cursor-back", "speak", "send-ahead", "send-back", "send-corrupt"] {
         send(&mut sender, &mut traffic, 500);
         assert!(is_killed(&rig, deed), "{deed} went unpunished");
         send(&mut sender, &mut traffic, 500);
@@ -45,7 +45,10 @@ fn a_worker_that_lies_or_speaks_is_killed_and_the_others_lose_nothing() {
     let taken = |status: &Status| status.counters.per_taker.get("test1") == Some(&sent);
     let status = rig.appliance.wait_until("test1 has all", DEADLINE, taken).expect("the honest worker lost nothing");
     assert_eq!(honest(&status), before, "no honest process was restarted");
-    assert_eq!(status.evicted, 3, "each is counted");
+    assert_eq!(status.evicted, 6, "each is counted");
+    let sends = status.features.iter().find(|feature| feature.name.as_str() == "test2").and_then(|it| it.sends.clone());
+    let sends = sends.expect("test2 has named frames");
+    assert_eq!((sends.requested, sends.abandoned, sends.sent), (2, 2, 0), "{sends:?}");
 }
 
 #[test]

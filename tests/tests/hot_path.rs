@@ -4,12 +4,12 @@ use assert_no_alloc::{AllocDisabler, assert_no_alloc};
 use weir_appliance_lab::generate::Sender;
 use weir_appliance_lab::load::{MemoryRig, MemorySpec};
 use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
-use weir_dataplane_ring::Record;
+use weir_dataplane_ring::{Record, SendRequest};
 use weir_ebpf_abi::flow::FlowVerdict;
 use weir_features_streaming::Streaming;
-use weir_features_worker::audit::Audit;
+use weir_features_worker::audit::{ANSWER_ME, Audit};
 use weir_features_worker::feature::Feature;
-use weir_features_worker::outputs::{Outputs, RecordSink, VerdictSink};
+use weir_features_worker::outputs::{Outputs, RecordSink, SendSink, VerdictSink};
 use weir_features_worker::taker::{Taker, TakerRing};
 use weir_tests::{BATCH, MESSAGE};
 
@@ -32,6 +32,17 @@ impl VerdictSink for Counting {
     fn steer(&mut self, _: FlowVerdict) -> bool {
         self.0 += 1;
         true
+    }
+}
+
+impl SendSink for Counting {
+    fn send(&mut self, _: SendRequest) -> bool {
+        self.0 += 1;
+        true
+    }
+
+    fn publish(&mut self) -> u32 {
+        0
     }
 }
 
@@ -76,19 +87,21 @@ fn the_audit_reads_headers_without_allocating() {
     let settings = ();
     let rig = MemoryRig::new(&MemorySpec::default()).expect("a rig in memory");
     let (mut sender, parts) = (rig.sender, rig.taker);
-    let mut traffic = Traffic::new(&TrafficSpec::pair(MESSAGE)).expect("plain traffic");
+    let spec = TrafficSpec { destination_agent: ANSWER_ME, ..TrafficSpec::pair(MESSAGE) };
+    let mut traffic = Traffic::new(&spec).expect("plain traffic");
     sender.send(&mut traffic, &[1; 500]).expect("the ring is there");
     sender.flush().expect("the ring is there");
     let ring = TakerRing::new(parts.reader, parts.slot, 0);
     let mut taker = Taker::new(vec![ring], parts.view, parts.cursors, None, u32::MAX);
     let (mut audit, mut records, mut verdicts) = (Audit::make(&settings), Counting::default(), Counting::default());
+    let mut sends = Counting::default();
     let taken = assert_no_alloc(|| {
-        let mut out = Outputs::new(Audit::ID, &mut records, &mut verdicts);
+        let mut out = Outputs::new(Audit::ID, &mut records, &mut verdicts).sending(&mut sends);
         let mut taken = 0;
         while taken < 500 {
             taken += taker.poll(&mut audit, &mut out, || 2);
         }
         taken
     });
-    assert_eq!((taken, audit.rows()[0].messages), (500, 500));
+    assert_eq!((taken, audit.rows()[0].messages, sends.0), (500, 500, 500), "each was read, counted and named");
 }

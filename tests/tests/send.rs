@@ -1,15 +1,19 @@
 //! What a feature sends: answers, frames sent on, and what became of every one of them.
 
 use std::net::{IpAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use weir_appliance_control::message::{SendStatus, Status};
+use weir_appliance_control::message::{QueueStatus, SendStatus, Status};
 use weir_appliance_lab::generate::Sender;
 use weir_appliance_lab::generate::afxdp::XdpSender;
+use weir_appliance_lab::load;
 use weir_appliance_lab::packet::{Path, message};
+use weir_appliance_lab::traffic::Content;
+use weir_dataplane_io::wait::PidFd;
 use weir_ebpf_abi::message::{PORT_STANDARD, StandardHeader};
-use weir_features_worker::audit::ANSWER_ME;
-use weir_tests::{DEADLINE, Rig, scaled, send, wired};
+use weir_features_worker::audit::{ANSWER_ME, SEND_ME_ON, SEND_ME_OUT};
+use weir_tests::{BOX, DEADLINE, MESSAGE, Rig, scaled, send, wired};
 use zerocopy::FromBytes;
 
 const ONE: &str = "features: {streaming: {enabled: true}, test1: {enabled: true}}\n\
@@ -61,13 +65,15 @@ fn sends(status: &Status, feature: &str) -> SendStatus {
 fn at_rest(rig: &mut Rig, feature: &str, requested: u64) -> SendStatus {
     let still = |status: &Status| {
         let sends = sends(status, feature);
-        let home = |queue: &weir_appliance_control::message::QueueStatus| {
-            queue.on_rings == 0 && queue.on_the_way == 0 && queue.lent == u64::from(queue.frames)
-        };
+        let home =
+            |queue: &QueueStatus| queue.on_rings == 0 && queue.on_the_way == 0 && queue.lent == u64::from(queue.frames);
         sends.requested >= requested && sends.waiting + sends.in_flight == 0 && status.queues.iter().all(home)
     };
-    let status = rig.appliance.wait_until("all frames are home", DEADLINE, still);
-    sends(&status.unwrap_or_else(|error| panic!("{error}")), feature)
+    let status = rig.appliance.wait_until("all frames are home", DEADLINE, still).unwrap_or_else(|error| {
+        let status = rig.appliance.status().unwrap_or_default();
+        panic!("{error}: {:?} {:?}", sends(&status, feature), status.queues)
+    });
+    sends(&status, feature)
 }
 
 fn adds_up(sends: &SendStatus) {
@@ -100,5 +106,154 @@ fn answers_reach_the_kernels_socket_once_with_everything_turned_around() {
     assert_eq!((sends.requested, sends.sent), (2 * u64::from(count), 2 * u64::from(count)), "{sends:?}");
     assert_eq!(sends.bytes, u64::from(count) * (14 + 20 + 14 + 40 + 2 * (8 + 28 + 4)), "{sends:?}");
     adds_up(&sends);
-    let _ = send;
+}
+
+#[test]
+fn a_frame_is_sent_on_to_an_agent_or_out_of_an_interface_or_refused_with_a_reason() {
+    wired!("a_frame_is_sent_on_to_an_agent_or_out_of_an_interface_or_refused_with_a_reason");
+    // The right end's own address on the link, so that its kernel takes the datagram and not a sink alone.
+    let agents = BOX.replace("02:57:45:49:01:02", "02:57:45:49:01:01");
+    let mut rig = Rig::try_new(&format!("{agents}{ONE}")).unwrap_or_else(|error| panic!("{error}"));
+    let mut sender = rig.sender();
+    let right = socket(&rig, "right", "10.9.1.1:48100");
+    for sequence in 0..100 {
+        put(&mut sender, &frame(false, 5_001, SEND_ME_ON, 2, sequence));
+        let mut bytes = [0_u8; 64];
+        let length = right.recv(&mut bytes).unwrap_or_else(|error| panic!("{sequence}: {error}"));
+        let (header, rest) = StandardHeader::read_from_prefix(&bytes[..length]).expect("a header");
+        assert_eq!((header.sequence_number.get(), rest), (sequence, &b"echo"[..]));
+        assert_eq!((header.source_agent_id.get(), header.dest_agent_id.get()), (5_001, 2), "the agent is named");
+    }
+    let seen = rig.sinks[1].count().expect("the sink counts").frames;
+    for (wish, target) in [(SEND_ME_OUT, 1), (SEND_ME_ON, 77), (SEND_ME_OUT, 9)] {
+        (0..10).for_each(|sequence| put(&mut sender, &frame(false, 5_001, wish, target, sequence)));
+    }
+    // An agent with an address of version 4 does not take what came over version 6.
+    put(&mut sender, &frame(true, 5_001, SEND_ME_ON, 2, 0));
+    let sends = at_rest(&mut rig, "test1", 131);
+    assert_eq!((sends.sent, sends.refused), (110, 21), "{sends:?}");
+    let reason = |name: &str| sends.reasons.get(name).copied();
+    assert_eq!((reason("unknown-agent"), reason("unknown-interface")), (Some(10), Some(10)), "{sends:?}");
+    assert_eq!(reason("other-ip-version"), Some(1), "{sends:?}");
+    assert!(rig.arrives(1, seen + 10) >= seen + 10, "what goes out as it is arrives");
+    adds_up(&sends);
+}
+
+#[test]
+fn a_frame_that_two_features_name_is_sent_once() {
+    wired!("a_frame_that_two_features_name_is_sent_once");
+    // The right end's agent has the number that asks for an answer, so that a mirror rule knows where such a message goes.
+    let agents = BOX.replace("id: 2", &format!("id: {ANSWER_ME}"));
+    let rules = "features: {streaming: {enabled: true}, test1: {enabled: true}, test2: {enabled: true}}\n\
+         rules:\n  - {name: both, match: \"udp sport 1-9999\", action: deliver, to: [test1, test2]}\n  \
+         - {name: mirrored, match: \"udp dport 48100\", action: mirror, to: [test1]}\n";
+    let mut rig = Rig::try_new(&format!("{agents}{rules}")).unwrap_or_else(|error| panic!("{error}"));
+    let mut sender = rig.sender();
+    let seen = rig.sinks[0].count().expect("the sink counts").frames;
+    for sequence in 0..500 {
+        put(&mut sender, &frame(false, 5_001, ANSWER_ME, 0, sequence));
+    }
+    let (first, second) = (at_rest(&mut rig, "test1", 500), at_rest(&mut rig, "test2", 500));
+    for sends in [&first, &second] {
+        assert_eq!((sends.requested, sends.sent + sends.already_sent), (500, 500), "{sends:?}");
+        adds_up(sends);
+    }
+    assert_eq!(first.sent + second.sent, 500, "{first:?} {second:?}");
+    assert!(rig.arrives(0, seen + 500) >= seen + 500);
+    // A mirror rule has sent its frames on already, so nobody can send them again.
+    (0..50).for_each(|sequence| put(&mut sender, &frame(false, 20_000, ANSWER_ME, 0, sequence)));
+    let sends = at_rest(&mut rig, "test1", 550);
+    assert_eq!(sends.already_sent, first.already_sent + 50, "{sends:?}");
+}
+
+#[test]
+fn a_capped_feature_sends_its_cap_and_its_neighbour_all_it_wants() {
+    wired!("a_capped_feature_sends_its_cap_and_its_neighbour_all_it_wants");
+    let mut rig = Rig::new(
+        "features: {streaming: {enabled: true}, test1: {send_mbit: 8}, test2: {enabled: true}}\n\
+         rules:\n  - {name: one, match: \"type 1\", action: deliver, to: [test1]}\n  \
+         - {name: two, match: \"udp dport 48100\", action: deliver, to: [test2]}\n",
+    );
+    let (mut sender, mut traffic) =
+        (rig.sender(), rig.traffic_for(ANSWER_ME, Content::Message { frame_bytes: 500 }, 4));
+    let (stop, rate) = (AtomicBool::new(false), 20_000.0); // 80 Mbit/s, 40 % of it of type 1: four times the cap
+    let off = std::thread::scope(|scope| {
+        let generator = scope.spawn(|| load::drive(&mut sender, &mut traffic, rate, &stop));
+        let off = nearest_to_its_cap(&mut rig);
+        stop.store(true, Ordering::Relaxed);
+        generator.join().expect("the generator ends").expect("the wire is there");
+        off
+    });
+    // A starved host may leave too little to send in one window, never in all; no window may hold more than the cap.
+    assert!(off.abs() <= 0.05, "{:+.1} % off its cap", off * 100.0);
+    let sends = at_rest(&mut rig, "test1", 1);
+    assert!(sends.capped > 0 && sends.cap_mbit == Some(8), "{sends:?}");
+    adds_up(&sends);
+    let free = at_rest(&mut rig, "test2", 1);
+    assert_eq!((free.sent, free.cap_mbit), (free.requested, None), "nobody else is held back: {free:?}");
+}
+
+/// How far off its cap of 1 MB/s `test1` was in the best of some windows of a second of the pool's own clock.
+fn nearest_to_its_cap(rig: &mut Rig) -> f64 {
+    let mut best = f64::INFINITY;
+    for _ in 0..10 {
+        let start = sends(&rig.appliance.status().expect("a status"), "test1");
+        let a_second_later = |status: &Status| sends(status, "test1").clock_ns > start.clock_ns + 1_000_000_000;
+        let status = rig.appliance.wait_until("a second of the pool's clock", DEADLINE, a_second_later);
+        let end = sends(&status.expect("a status"), "test1");
+        let seconds = (end.clock_ns - start.clock_ns) as f64 / 1e9;
+        let off = (end.bytes - start.bytes) as f64 / (1e6 * seconds) - 1.0;
+        assert!(start.clock_ns == 0 || off <= 0.05, "{:+.1} % over its cap: {start:?} {end:?}", off * 100.0);
+        if start.clock_ns != 0 && off.abs() < f64::abs(best) {
+            best = off;
+        }
+        if best.abs() <= 0.05 {
+            break;
+        }
+    }
+    best
+}
+
+#[test]
+fn a_worker_killed_while_it_sends_leaves_no_frame_behind() {
+    wired!("a_worker_killed_while_it_sends_leaves_no_frame_behind");
+    let mut rig = Rig::new(ONE);
+    let (mut sender, mut traffic) = (rig.sender(), rig.traffic_for(ANSWER_ME, MESSAGE, 2));
+    let seen = rig.sinks[0].count().expect("the sink counts").frames;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let generator = scope.spawn(|| load::drive(&mut sender, &mut traffic, 20_000.0, &stop));
+        let mut last = 0;
+        for kill in 0..=scaled(30, 300) {
+            let other = |status: &Status| running(status).is_some_and(|pid| pid != last);
+            let status = rig.appliance.wait_until("a new worker", DEADLINE, other).expect("a new worker");
+            last = running(&status).expect("a running worker");
+            if kill < scaled(30, 300) {
+                let _ = PidFd::open(last).and_then(|process| process.kill());
+            }
+        }
+        let sent = sends(&rig.appliance.status().expect("a status"), "test1").sent;
+        let goes_on = |status: &Status| sends(status, "test1").sent > sent;
+        rig.appliance.wait_until("the last worker answers", DEADLINE, goes_on).expect("it answers");
+        stop.store(true, Ordering::Relaxed);
+        generator.join().expect("the generator ends").expect("the wire is there");
+    });
+    let sends = at_rest(&mut rig, "test1", 1);
+    adds_up(&sends);
+    assert_eq!(sends.refused + sends.full + sends.already_sent, 0, "{sends:?}");
+    let arrived = rig.arrives(0, seen + sends.sent) - seen;
+    assert!(arrived >= sends.sent, "{arrived} of {} answers arrived", sends.sent);
+    // The box is as good as new: every frame is home, and the next thousand are answered.
+    let (mut sender, mut traffic) = (sender, traffic);
+    let before = sends.sent;
+    for portion in 1..=10 {
+        send(&mut sender, &mut traffic, 100);
+        let enough = |status: &Status| self::sends(status, "test1").sent == before + portion * 100;
+        rig.appliance.wait_until("all are answered", DEADLINE, enough).expect("all are answered");
+    }
+}
+
+fn running(status: &Status) -> Option<u32> {
+    let worker = status.processes.iter().find(|process| process.name == "worker test1")?;
+    (worker.state.as_str() == "running").then_some(worker.pid)
 }

@@ -165,7 +165,7 @@ impl Pool {
         self.ways.flush();
         self.complete();
         self.queues.iter_mut().for_each(|queue| queue.show(&self.ways));
-        self.ways.senders.show();
+        self.ways.senders.show(now_ns);
         self.ways.is_behind()
     }
 

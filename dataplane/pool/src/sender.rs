@@ -123,6 +123,7 @@ impl SendFigures {
 #[derive(Debug, Default)]
 pub struct SendGauges {
     words: [AtomicU64; 8],
+    clock_ns: AtomicU64,
     refused: [AtomicU64; Refusal::ALL.len()],
 }
 
@@ -136,7 +137,14 @@ impl SendGauges {
         SendFigures { requested, sent, bytes, completed, capped, full, already_sent, abandoned, refused }
     }
 
-    fn write(&self, figures: &SendFigures) {
+    /// `CLOCK_MONOTONIC` of the turn in which the figures last changed: what a rate is to be measured by.
+    #[must_use]
+    pub fn clock_ns(&self) -> u64 {
+        self.clock_ns.load(Ordering::Relaxed)
+    }
+
+    fn write(&self, figures: &SendFigures, now_ns: u64) {
+        self.clock_ns.store(now_ns, Ordering::Relaxed);
         let SendFigures { requested, sent, bytes, completed, capped, full, already_sent, abandoned, refused } =
             *figures;
         let words = [requested, sent, bytes, completed, capped, full, already_sent, abandoned];
@@ -224,11 +232,11 @@ impl Senders {
         self.all.iter_mut().filter_map(|sender| sender.bucket.as_mut()).for_each(|bucket| bucket.fill(now_ns));
     }
 
-    /// Shows what has changed.
-    pub fn show(&mut self) {
+    /// Shows what has changed, at time `now_ns`.
+    pub fn show(&mut self, now_ns: u64) {
         for sender in self.all.iter_mut().filter(|sender| sender.figures != sender.shown) {
             sender.shown = sender.figures;
-            sender.gauges.write(&sender.figures);
+            sender.gauges.write(&sender.figures, now_ns);
         }
     }
 

@@ -1,7 +1,7 @@
 //! A worker that breaks the rules, for the tests: it attaches as any worker does and then does one bad deed.
 //!
-//! `hostile SOCKET NAME DEED`, where DEED is `cursor-ahead`, `cursor-back`, `speak` or `corrupt-records`. It ends with
-//! code 7 when nobody stopped it within ten seconds.
+//! `hostile SOCKET NAME DEED`, where DEED is `cursor-ahead`, `cursor-back`, `speak`, `corrupt-records`, `send-ahead`,
+//! `send-back` or `send-corrupt`. It ends with code 7 when nobody stopped it within ten seconds.
 #![allow(clippy::exit, clippy::print_stderr)] // a test program's own words and code
 
 use std::os::fd::AsFd;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use weir_dataplane_io::fds::Channel;
 use weir_dataplane_io::shared;
-use weir_dataplane_ring::{Memory, PAGE_LENGTH, Record, TakerCursors, record_ring_length};
+use weir_dataplane_ring::{Memory, PAGE_LENGTH, Record, RecordProducer, SendRequest, TakerCursors, record_ring_length};
 use weir_features_worker::attach::{Hello, Offer, parse};
 use zerocopy::IntoBytes;
 
@@ -50,6 +50,17 @@ fn misbehave(socket: &Path, name: &str, deed: &str) -> Result<(), Box<dyn std::e
             // The record ring's tail index lies 128 bytes in, where a cursor page has its second cursor.
             let ring = page(5, record_ring_length::<Record>(offer.record_slots))?;
             TakerCursors::new(ring, 0)?.publish(1, 0x7fff_ffff);
+        }
+        "send-ahead" | "send-back" | "send-corrupt" => {
+            let ring = page(7, record_ring_length::<SendRequest>(offer.send_slots))?;
+            let start = offer.rings[0].start;
+            let place = if deed == "send-ahead" { start + 1_000_000 } else { start.wrapping_sub(1) };
+            if deed == "send-corrupt" {
+                TakerCursors::new(ring, 0)?.publish(1, 0x7fff_ffff);
+            } else {
+                let mut sends = RecordProducer::attach(ring, offer.send_slots)?;
+                sends.push(&SendRequest::new(0, place, SendRequest::ANSWER, 0))?;
+            }
         }
         other => return Err(format!("deed `{other}` is not known").into()),
     }

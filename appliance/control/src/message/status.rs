@@ -423,6 +423,8 @@ pub struct SendStatus {
     pub already_sent: u64,
     /// Frames not sent because their worker died.
     pub abandoned: u64,
+    /// `CLOCK_MONOTONIC` in nanoseconds of the turn that these figures are of: two answers give a rate.
+    pub clock_ns: u64,
     /// Frames that cannot be sent as asked.
     pub refused: u64,
     /// The same by reason.

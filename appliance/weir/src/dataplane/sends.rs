@@ -64,6 +64,7 @@ impl Sends {
             full: figures.full,
             already_sent: figures.already_sent,
             abandoned: figures.abandoned,
+            clock_ns: spec.gauges.clock_ns(),
             refused: figures.refused.iter().sum(),
             reasons: reasons.map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
         })
