@@ -1,5 +1,5 @@
 //! Bare AF_XDP in one process: a program in the driver, a socket for each class, and a loop that gives each frame straight
-//! back.
+//! back, or sends it where it came from.
 
 use std::os::fd::AsFd;
 
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use weir_appliance_lab::Node;
 use weir_dataplane_io::umem::Umem;
 use weir_dataplane_io::xdp::{self, BindWish, Primary, Queue, Sizes, Socket};
-use weir_dataplane_ring::RxOwner;
+use weir_dataplane_ring::{Descriptor, RxOwner};
 use weir_ebpf_abi::rules::Rule;
 use weir_ebpf_loader::floor::Floor;
 use weir_ebpf_loader::{AttachWish, Classifier, LoadOptions};
@@ -33,6 +33,9 @@ enum Attached {
     Classifier { _classifier: Box<Classifier> },
 }
 
+/// Frames taken off a ring at once before they are sent, as testpmd's burst.
+const BURST: u64 = 64;
+
 /// The reader. Fields in the order in which they have to go: the program first, the memory last.
 pub struct Bare {
     _front: Attached,
@@ -48,14 +51,26 @@ impl Bare {
     /// # Errors
     /// The queue is taken, or the rights are missing.
     pub fn new(node: &Node, interface: &str, front: Front<'_>) -> Result<Self> {
+        Self::with_tx(node, interface, front, 64, 0)
+    }
+
+    /// The same with a TX ring, for [`Bare::turn_around`].
+    ///
+    /// # Errors
+    /// As [`Bare::new`].
+    pub fn sending(node: &Node, interface: &str) -> Result<Self> {
+        Self::with_tx(node, interface, Front::Redirect, RING, RING)
+    }
+
+    fn with_tx(node: &Node, interface: &str, front: Front<'_>, completion: u32, tx: u32) -> Result<Self> {
         let classes = match front {
             Front::Redirect => 1,
             Front::Classifier(rules) => rules.iter().map(|rule| u32::from(rule.class) + 1).max().unwrap_or(1),
         };
-        let frames = classes * RING + SPARE;
+        let frames = classes * RING + 2 * tx + SPARE;
         let umem = Umem::create(frames, FRAME_SIZE)?;
         let place = Queue { interface: node.interface(interface)?.index, queue: 0 };
-        let sizes = Sizes { fill: frames.next_power_of_two(), completion: 64, rx: RING, tx: 0 };
+        let sizes = Sizes { fill: frames.next_power_of_two(), completion, rx: RING, tx };
         let mut primary = node.run(|| xdp::primary(&umem, &sizes, place, BindWish::Copy, false))??;
         for frame in 0..u64::from(frames) {
             primary.fill.push(frame * u64::from(FRAME_SIZE)).ok().context("the fill ring is smaller than asked")?;
@@ -91,6 +106,45 @@ impl Bare {
             taken += end - start;
         }
         taken
+    }
+}
+
+impl Bare {
+    /// Takes a burst of frames, exchanges their Ethernet addresses and sends them back where they came from; gives how many.
+    /// What was sent before goes home first, and the kernel is kicked once for each burst, as `xdpsock --l2fwd` does.
+    ///
+    /// # Errors
+    /// There is no TX ring, or the kernel refuses to send.
+    pub fn turn_around(&mut self) -> Result<u64> {
+        let Primary { fill, completion, tx, socket, .. } = &mut self.primary;
+        let (tx, rx) = (tx.as_mut().context("made without a TX ring")?, self.rings.first_mut().context("no RX ring")?);
+        let mut came = false;
+        while let Some(address) = completion.pop() {
+            let _ = fill.push(self.umem.frame_of(address)); // a frame that was sent leaves room
+            came = true;
+        }
+        if came {
+            completion.release();
+            fill.publish();
+        }
+        let start = rx.consumer();
+        let end = rx.producer().min(start + BURST.min(u64::from(tx.free())));
+        for descriptor in rx.until(end) {
+            let macs = self.umem.bytes(descriptor.address, 12).context("a frame outside the memory")?;
+            let mut turned = [0_u8; 12];
+            turned[..6].copy_from_slice(&macs[6..]);
+            turned[6..].copy_from_slice(&macs[..6]);
+            self.umem.write(descriptor.address, &turned);
+            let _ = tx.push(Descriptor { options: 0, ..descriptor }); // there is room: asked just above
+        }
+        if end > start {
+            tx.publish();
+            rx.release(end);
+        }
+        if tx.free() < tx.size() {
+            socket.kick()?;
+        }
+        Ok(end - start)
     }
 }
 

@@ -10,4 +10,5 @@ pub mod counting;
 pub mod noise;
 pub mod report;
 pub mod runs;
+pub mod testpmd;
 pub mod wire;

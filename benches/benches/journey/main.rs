@@ -110,7 +110,7 @@ fn main() -> Result<()> {
     let pages = lab.reserve_hugepages(HUGEPAGES)?;
     let mut rows = Vec::new();
     let mut notes = Vec::new();
-    let testpmd = peers::testpmd_version();
+    let testpmd = weir_benches::testpmd::version();
     if let Err(reason) = &testpmd {
         notes.push(format!("dpdk-testpmd is left out: {reason}"));
     }
