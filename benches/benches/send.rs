@@ -23,11 +23,14 @@ use weir_benches::report::{self, Words};
 use weir_benches::runs::{Case, alternate};
 use weir_benches::testpmd::{self, Testpmd};
 use weir_benches::{boxed, noise, wire};
+use weir_dataplane_io::cpu;
 use weir_ebpf_loader::generate::{Sink, SinkAction};
 use weir_features_worker::audit::ANSWER_ME;
 
 /// Least ratio to either peer.
 const GOAL: f64 = 0.95;
+/// Real-time priority of every forwarder during a burst.
+const FORWARDER_PRIORITY: u8 = 5;
 /// Hugepages for the frames of either side.
 const HUGEPAGES: u64 = 64;
 
@@ -74,7 +77,8 @@ impl Rig {
         let (stop, ready) = (AtomicBool::new(false), Barrier::new(2));
         std::thread::scope(|scope| {
             let forwarding = scope.spawn(|| -> Result<()> {
-                let placed = noise::measuring_thread(wire::RECEIVER);
+                // As the worker and testpmd: below the thread that looks at the counter, which shares the core.
+                let placed = cpu::fifo(FORWARDER_PRIORITY).and_then(|()| cpu::pin(wire::RECEIVER));
                 ready.wait();
                 placed?;
                 while !stop.load(Ordering::Relaxed) {
@@ -97,7 +101,7 @@ impl Rig {
             ensure!(Instant::now() < end, "testpmd did not start: {}", testpmd.text()?.replace('\n', " "));
             std::thread::sleep(Duration::from_millis(100));
         }
-        boxed::chrt("--fifo", "5", testpmd.pid())?;
+        boxed::chrt("--fifo", &FORWARDER_PRIORITY.to_string(), testpmd.pid())?;
         let rate = self.rate();
         boxed::chrt("--other", "0", testpmd.pid())?;
         testpmd.stop()?;

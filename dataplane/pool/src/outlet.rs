@@ -9,13 +9,14 @@ use crate::sender::{MAX_SENDERS, SenderId};
 
 /// Makes the kernel look at a transmit ring.
 pub trait Kick: Send {
-    /// Sends some of what is on the ring; false when the kernel was busy, or the interface is away.
-    fn kick(&self) -> bool;
+    /// Sends some of what is on the ring, or nothing: the kernel may be busy, or the interface away.
+    fn kick(&self);
 }
 
 impl Kick for Arc<Socket> {
-    fn kick(&self) -> bool {
-        Socket::kick(self).is_ok_and(|taken| taken)
+    fn kick(&self) {
+        // What it says does not tell "there is more" from "not now" (both are EAGAIN); the ring does.
+        let _ = Socket::kick(self);
     }
 }
 
@@ -172,18 +173,23 @@ impl Outlet {
     }
 
     /// Shows the kernel what was put on the ring and makes it send: one round of kicks for everybody. A kick sends a limited
-    /// number of frames, so it is repeated until the ring is empty, the kernel is busy or the interface is away.
+    /// number of frames, so it is repeated until the ring is empty or a kick moved nothing.
     pub fn flush(&mut self) {
         if !self.waiting {
             return;
         }
         self.ring.publish();
+        let mut free = self.ring.free();
         for _ in 0..KICKS {
-            if self.ring.free() == self.ring.size() || !self.kick.kick() {
+            if free == self.ring.size() {
+                break;
+            }
+            self.kick.kick();
+            let before = std::mem::replace(&mut free, self.ring.free());
+            if free == before {
                 break;
             }
         }
-        let left = self.ring.free() != self.ring.size();
-        self.waiting = left;
+        self.waiting = free != self.ring.size();
     }
 }

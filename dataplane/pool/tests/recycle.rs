@@ -32,9 +32,7 @@ const SHARES: Shares = Shares { frames_per_queue: FRAMES as u32, frame_shift: FR
 struct Asleep;
 
 impl Kick for Asleep {
-    fn kick(&self) -> bool {
-        false
-    }
+    fn kick(&self) {}
 }
 
 #[derive(Clone, Debug)]

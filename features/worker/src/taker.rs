@@ -25,6 +25,10 @@ impl TakerRing {
     }
 }
 
+/// Frames to be sent after which a worker that has more to read wakes the pool. Where both share a core a wake-up is two
+/// changes of process, which four batches share.
+const SEND_EVERY: u32 = 4 * BATCH_FRAMES as u32;
+
 /// What a taker has seen since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TakerCounts {
@@ -55,8 +59,8 @@ pub struct Taker {
 
 impl Taker {
     /// A taker over `rings`. After every `kick_every` finished descriptors `kick` wakes the pool, so that it recycles
-    /// long before a ring is full; and when a batch of frames is to be sent, or fewer and nothing more to read. Without
-    /// `kick` the pool looks by itself.
+    /// long before a ring is full; and when some batches of frames are to be sent, or fewer and nothing more to read.
+    /// Without `kick` the pool looks by itself.
     #[must_use]
     pub fn new(
         rings: Vec<TakerRing>,
@@ -93,7 +97,7 @@ impl Taker {
             self.cursors.publish(ring.slot, ring.cursor);
             self.since_kick += descriptors;
         }
-        let waits = self.unsent >= BATCH_FRAMES as u32 || self.unsent > 0 && handed == 0;
+        let waits = self.unsent >= SEND_EVERY || self.unsent > 0 && handed == 0;
         if (waits || self.since_kick >= self.kick_every)
             && let Some(kick) = &self.kick
         {

@@ -20,9 +20,7 @@ use super::{CLASSES, RING, Wish};
 struct Asleep;
 
 impl Kick for Asleep {
-    fn kick(&self) -> bool {
-        false
-    }
+    fn kick(&self) {}
 }
 
 /// What is known of a delivered frame.
