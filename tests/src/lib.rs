@@ -2,6 +2,7 @@
 #![allow(clippy::print_stderr, clippy::print_stdout)] // a skip is told on the test's output
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use weir_appliance_control::message::Counters;
@@ -70,6 +71,15 @@ pub struct Rig {
     pub sinks: [Sink; 2],
     /// The namespaces. The last field: dropped when everything in them is gone.
     pub lab: Lab,
+}
+
+/// Ends a generator however the test ends: without it a failed expectation would leave the test waiting for its threads.
+pub struct StopOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Interfaces and agents of the box in a [`Rig`]; rules follow.

@@ -7,7 +7,7 @@ use weir_appliance_control::message::{LogStatus, Status};
 use weir_appliance_lab::load;
 use weir_dataplane_io::wait::PidFd;
 use weir_dataplane_log::{Audit, LogReader, verify};
-use weir_tests::{BATCH, BOX, DEADLINE, Rig, scaled, send, wired};
+use weir_tests::{BATCH, BOX, DEADLINE, Rig, StopOnDrop, scaled, send, wired};
 
 /// A rule that delivers batches to streaming and to the log in `folder`, which is the test's own.
 fn config(folder: &Path) -> String {
@@ -67,15 +67,6 @@ fn every_frame_of_a_durable_rule_is_in_the_log_once_and_whole() {
     assert_eq!(tallies.len(), 4, "four sources");
     assert!(tallies.iter().all(|tally| tally.lost + tally.doubled + tally.reordered == 0), "{tallies:?}");
     std::fs::remove_dir_all(&folder).expect("the test's own folder");
-}
-
-/// Ends a generator however the test ends.
-struct StopOnDrop<'a>(&'a std::sync::atomic::AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
-    }
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use std::net::{IpAddr, UdpSocket};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use weir_appliance_control::message::{QueueStatus, SendStatus, Status};
+use weir_appliance_control::config::Layer;
+use weir_appliance_control::keeper::Manner;
+use weir_appliance_control::message::{ConfigRequest, QueueStatus, Request, SendStatus, Status};
 use weir_appliance_lab::generate::Sender;
 use weir_appliance_lab::generate::afxdp::XdpSender;
 use weir_appliance_lab::load;
@@ -14,7 +16,7 @@ use weir_appliance_lab::traffic::Content;
 use weir_dataplane_io::wait::PidFd;
 use weir_ebpf_abi::message::{PORT_STANDARD, StandardHeader};
 use weir_features_worker::audit::{ANSWER_ME, SEND_ME_ON, SEND_ME_OUT};
-use weir_tests::{BOX, DEADLINE, MESSAGE, Rig, program, scaled, send, wired};
+use weir_tests::{BOX, DEADLINE, MESSAGE, Rig, StopOnDrop, program, scaled, send, wired};
 use zerocopy::FromBytes;
 
 const ONE: &str = "features: {streaming: {enabled: true}, test1: {enabled: true}}\n\
@@ -180,8 +182,9 @@ fn a_capped_feature_sends_its_cap_and_its_neighbour_all_it_wants() {
     let (stop, rate) = (AtomicBool::new(false), 20_000.0); // 80 Mbit/s, 40 % of it of type 1: four times the cap
     let off = std::thread::scope(|scope| {
         let generator = scope.spawn(|| load::drive(&mut sender, &mut traffic, rate, &stop));
+        let stopped = StopOnDrop(&stop);
         let off = nearest_to_its_cap(&mut rig);
-        stop.store(true, Ordering::Relaxed);
+        drop(stopped);
         generator.join().expect("the generator ends").expect("the wire is there");
         off
     });
@@ -192,6 +195,17 @@ fn a_capped_feature_sends_its_cap_and_its_neighbour_all_it_wants() {
     adds_up(&sends);
     let free = at_rest(&mut rig, "test2", 1);
     assert_eq!((free.sent, free.cap_mbit), (free.requested, None), "nobody else is held back: {free:?}");
+    // Another cap is in force at once, and nobody is restarted for it.
+    let file = std::fs::read_to_string(rig.appliance.config()).expect("the rig's file");
+    let layers = vec![Layer { name: "test.yaml".to_owned(), text: file.replace("send_mbit: 8", "send_mbit: 400000") }];
+    let apply = ConfigRequest::Apply { layers, live_only: false, manner: Manner::default() };
+    rig.appliance.ask(&Request::Config(apply)).expect("a cap changes live");
+    for _ in 0..20 {
+        send(&mut sender, &mut traffic, 100);
+    }
+    let wide = at_rest(&mut rig, "test1", sends.requested + 1);
+    assert_eq!((wide.capped, wide.cap_mbit), (sends.capped, Some(400_000)), "{wide:?}");
+    adds_up(&wide);
 }
 
 /// How far off its cap of 1 MB/s `test1` was in the best of some windows of a second of the pool's own clock.
@@ -224,6 +238,7 @@ fn a_worker_killed_while_it_sends_leaves_no_frame_behind() {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let generator = scope.spawn(|| load::drive(&mut sender, &mut traffic, 20_000.0, &stop));
+        let stopped = StopOnDrop(&stop);
         // A worker that dies young is started again later each time, so a few deaths are the supervised one's and most those of
         // another one beside it, which takes the same frames and names them as well.
         let mut last = 0;
@@ -234,7 +249,8 @@ fn a_worker_killed_while_it_sends_leaves_no_frame_behind() {
         supervised(&mut rig, last);
         for _ in 0..scaled(30, 300) {
             let mut command = Command::new(program("weir"));
-            command.args(["worker", "test1", "--config"]).arg(rig.appliance.config()).stdin(Stdio::null());
+            command.args(["worker", "test1", "--state", "/dev/null", "--control"]).arg(rig.appliance.socket());
+            command.stdin(Stdio::null());
             let mut worker = command.spawn().expect("a worker starts");
             let attached = |status: &Status| running(status).any(|pid| pid == worker.id());
             let outcome = rig.appliance.wait_until("it is attached", DEADLINE, attached).map(|_| ());
@@ -245,7 +261,7 @@ fn a_worker_killed_while_it_sends_leaves_no_frame_behind() {
         let sent = sends(&rig.appliance.status().expect("a status"), "test1").sent;
         let goes_on = |status: &Status| sends(status, "test1").sent > sent;
         rig.appliance.wait_until("the last worker answers", DEADLINE, goes_on).expect("it answers");
-        stop.store(true, Ordering::Relaxed);
+        drop(stopped);
         generator.join().expect("the generator ends").expect("the wire is there");
     });
     let sends = at_rest(&mut rig, "test1", 1);

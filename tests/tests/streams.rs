@@ -11,6 +11,7 @@ use weir_appliance_sdk_rust::{IngestAddress, StreamClient, StreamOptions};
 use weir_dataplane_io::wait::PidFd;
 use weir_dataplane_log::{LogReader, verify};
 use weir_ebpf_abi::message::{PORT_STANDARD, StandardHeader};
+use weir_features_worker::audit::ANSWER_ME;
 use weir_tests::{DEADLINE, Rig, scaled, wired};
 use zerocopy::IntoBytes;
 
@@ -101,6 +102,31 @@ fn a_message_over_a_stream_goes_where_its_datagram_would() {
     rig.appliance.wait_until("the new rule is in force", DEADLINE, more).expect("it is");
     assert!(rig.appliance.stop(), "it ends by itself with code 0");
     assert_eq!(kept(&folder), (0..4_000).filter(|n| n % 5 == 2).map(|n| (7, n)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_message_that_a_feature_wants_sent_is_refused_with_a_reason_and_acknowledged() {
+    wired!("a_message_that_a_feature_wants_sent_is_refused_with_a_reason_and_acknowledged");
+    let folder = folder("unsendable");
+    let mut rig = Rig::new(&config(&folder));
+    let client = client(&folder, 7);
+    for n in 0..100 {
+        let header = StandardHeader {
+            message_type: 1.into(),
+            source_agent_id: 7.into(),
+            dest_agent_id: ANSWER_ME.into(),
+            sequence_number: n.into(),
+            ..StandardHeader::default()
+        };
+        client.send(PORT_STANDARD, header.as_bytes(), DEADLINE).expect("it is accepted");
+    }
+    client.flush(DEADLINE).expect("everything is acknowledged");
+    let sends = |status: &Status| status.features.iter().find_map(|feature| feature.sends.clone()).unwrap_or_default();
+    let all = |status: &Status| sends(status).requested == 100;
+    let status = rig.appliance.wait_until("the pool has heard of all", DEADLINE, all).expect("it has");
+    let found = sends(&status);
+    assert_eq!((found.refused, found.reasons.get("stream-message")), (100, Some(&100)), "{found:?}");
+    assert_eq!((status.evicted, streams(&status).per_taker.get("test1")), (0, Some(&100)), "{found:?}");
 }
 
 /// (source, sequence) of every record of a stream in the log, in order.

@@ -1,5 +1,6 @@
 //! The pool: all queues, one thread, woken by takers.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
@@ -48,8 +49,13 @@ pub enum Request {
     },
     /// A taker is gone.
     Leave(TakerId),
-    /// Agents that frames may be sent on to, from now on.
-    Agents(Vec<Agent>),
+    /// What may be sent, from now on.
+    Sending {
+        /// Agents that frames may be sent on to.
+        agents: Vec<Agent>,
+        /// Most bits a second of each sender, by number; `None` for no cap.
+        caps: Vec<Option<u64>>,
+    },
     /// End the thread.
     Stop,
 }
@@ -60,6 +66,8 @@ pub struct SendRing {
     pub sender: SenderId,
     /// The pool's side of the ring.
     pub ring: RecordConsumer<SendRequest>,
+    /// Lines of the worker's cursor page that belong to streams, whose messages cannot leave by a port.
+    pub streams: Range<u32>,
 }
 
 /// What the pool is given at its start.
@@ -253,8 +261,9 @@ impl Pool {
                 self.leave(taker);
                 false
             }
-            Request::Agents(agents) => {
+            Request::Sending { agents, caps } => {
                 self.ways.agents = sorted(agents);
+                self.ways.senders.set_caps(&caps, now_ns);
                 false
             }
             Request::Stop => true,
@@ -300,7 +309,7 @@ impl Asking {
 
     /// Marks every frame that was named since the last turn; what is hostile ends it.
     fn hear(&mut self, queues: &mut [Queue], ways: &mut Ways) -> Option<Hostile> {
-        let Self { taker, sends: SendRing { sender, ring }, rings } = self;
+        let Self { taker, sends: SendRing { sender, ring, streams }, rings } = self;
         let mut hostile = None;
         let size = ring.size();
         let heard = ring.consume(size, |request| {
@@ -314,7 +323,8 @@ impl Asking {
             let queue = line.and_then(|(queue, class)| Some((queues.get_mut(queue)?, class)));
             let named = match queue {
                 Some((queue, class)) => queue.name(class, *taker, request, *sender, ways),
-                None => Ok(Named::Unknown), // a lane's frames, for one, are not the pool's to send
+                None if streams.contains(&request.ring) => Ok(Named::Stream),
+                None => Ok(Named::Unknown),
             };
             let Some(figures) = ways.senders.figures(*sender) else { return };
             match named {
@@ -322,6 +332,7 @@ impl Asking {
                 Ok(Named::Already) => figures.already_sent += 1,
                 Ok(Named::Gone) => figures.abandoned += 1,
                 Ok(Named::Unknown) => figures.refused[Refusal::UnknownRequest as usize] += 1,
+                Ok(Named::Stream) => figures.refused[Refusal::StreamMessage as usize] += 1,
                 Err(found) => {
                     figures.abandoned += 1;
                     hostile = Some(found);

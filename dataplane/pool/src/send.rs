@@ -95,6 +95,8 @@ pub enum Named {
     Already,
     /// The taker is not on this ring any more.
     Gone,
-    /// There is no such action.
+    /// There is no such action, or frames of this ring cannot be named.
     Unknown,
+    /// It is a message of a stream.
+    Stream,
 }

@@ -38,13 +38,15 @@ pub enum Refusal {
     UnknownAgent = 4,
     /// No interface has this position, or it sends nothing.
     UnknownInterface = 5,
-    /// The request names a ring that frames are not sent from, or an action there is none of.
+    /// The request names a ring that the worker does not take, or an action there is none of.
     UnknownRequest = 6,
+    /// It is a message of a stream: it came over TCP, has no link header and is not the pool's frame.
+    StreamMessage = 7,
 }
 
 impl Refusal {
     /// Every reason, in the order of [`SendFigures::refused`].
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NotADatagram,
         Self::Group,
         Self::HopLimit,
@@ -52,6 +54,7 @@ impl Refusal {
         Self::UnknownAgent,
         Self::UnknownInterface,
         Self::UnknownRequest,
+        Self::StreamMessage,
     ];
 
     /// The word in JSON.
@@ -65,6 +68,7 @@ impl Refusal {
             Self::UnknownAgent => "unknown-agent",
             Self::UnknownInterface => "unknown-interface",
             Self::UnknownRequest => "unknown-request",
+            Self::StreamMessage => "stream-message",
         }
     }
 }
@@ -203,6 +207,7 @@ impl Bucket {
 }
 
 struct Sender {
+    cap_bits: Option<u64>,
     bucket: Option<Bucket>,
     figures: SendFigures,
     shown: SendFigures,
@@ -219,6 +224,7 @@ impl Senders {
     #[must_use]
     pub fn new(specs: &[SenderSpec], now_ns: u64) -> Self {
         let make = |spec: &SenderSpec| Sender {
+            cap_bits: spec.cap_bits,
             bucket: spec.cap_bits.map(|bits| Bucket::new(bits, now_ns)),
             figures: SendFigures::default(),
             shown: SendFigures::default(),
@@ -230,6 +236,16 @@ impl Senders {
     /// Fills the buckets.
     pub fn fill(&mut self, now_ns: u64) {
         self.all.iter_mut().filter_map(|sender| sender.bucket.as_mut()).for_each(|bucket| bucket.fill(now_ns));
+    }
+
+    /// Puts other caps in force, by the senders' numbers. A sender whose cap stays keeps its bucket, and so its debt.
+    pub fn set_caps(&mut self, caps: &[Option<u64>], now_ns: u64) {
+        for (sender, cap_bits) in self.all.iter_mut().zip(caps.iter().copied()) {
+            if sender.cap_bits != cap_bits {
+                sender.cap_bits = cap_bits;
+                sender.bucket = cap_bits.map(|bits| Bucket::new(bits, now_ns));
+            }
+        }
     }
 
     /// Shows what has changed, at time `now_ns`.

@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// First word of every message: "WEIR" in ASCII, and the version of these words in the low byte's place of the next field.
 pub const MAGIC: u32 = 0x5745_4952;
 /// Version of these words; both sides come from one binary, so a difference means that two builds were mixed.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Rings one worker may take: one cursor line each, and one line of the page is the heartbeat's.
 pub const MAX_TAKER_RINGS: usize = 31;
 /// The offer carries the flow-verdict map: this worker may steer the flows it was given.

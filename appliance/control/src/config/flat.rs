@@ -10,6 +10,8 @@ use super::tree::{self, Node, Place, Value};
 /// Keys of the file that change while weir runs. All others are read when it starts: sockets are bound, memory is
 /// taken, processes are started by them.
 const LIVE: [&str; 4] = ["rules", "flags", "agents", "services"];
+/// What of a feature changes while weir runs as well: the end of the path of its cap.
+const LIVE_OF_FEATURE: &str = ".send_mbit";
 
 /// A value that two configurations disagree on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +30,10 @@ pub struct Difference {
 
 /// Whether the value at a path can change while weir runs.
 fn is_live(path: &str) -> bool {
-    LIVE.iter().any(|key| path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', ' '])))
+    path.starts_with("features.") && path.ends_with(LIVE_OF_FEATURE)
+        || LIVE
+            .iter()
+            .any(|key| path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', ' '])))
 }
 
 impl Config {
@@ -73,7 +78,12 @@ impl Config {
     /// This configuration with what can change live taken from `next`.
     #[must_use]
     pub fn with_live_part_of(&self, next: &Self) -> Self {
+        let mut features = self.features.clone();
+        for (name, spec) in &mut features {
+            spec.send_mbit = next.features.get(name).and_then(|next| next.send_mbit);
+        }
         Self {
+            features,
             rules: next.rules.clone(),
             flags: next.flags.clone(),
             agents: next.agents.clone(),

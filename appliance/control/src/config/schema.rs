@@ -38,6 +38,7 @@ fn known() -> Vec<(&'static str, Value)> {
         ("wait", wait()),
         ("features.*.enabled", json!({"type": "boolean"})),
         ("features.*.wait", wait()),
+        ("features.*.send_mbit", whole(*SEND_MBIT.start(), *SEND_MBIT.end())),
         ("rules[].action", words(RuleAction::ALL.iter().map(|word| word.as_str()).collect())),
         ("rules[].to[]", feature()),
         ("rules[].share", share()),

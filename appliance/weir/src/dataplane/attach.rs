@@ -69,7 +69,9 @@ fn attend(dataplane: &Arc<Dataplane>, connection: &Channel) -> Result<()> {
         hello.name().map(str::to_owned).ok_or_else(|| anyhow!("a worker's name is not text; it is turned away"))?;
     let pid = connection.peer()?.pid;
     let id = dataplane.takers.next_id();
-    let mut lent = lend(dataplane, connection, &name, id).with_context(|| format!("worker {name} is turned away"))?;
+    let lent = lend(dataplane, connection, &name, id);
+    let mut lent =
+        lent.with_context(|| format!("worker {name} is turned away")).inspect_err(|_| leave(dataplane, id))?;
     let stop = Arc::clone(&lent.stop);
     dataplane.takers.add(Taker {
         id,
@@ -81,12 +83,17 @@ fn attend(dataplane: &Arc<Dataplane>, connection: &Channel) -> Result<()> {
     });
     let outcome = watch(dataplane, connection, &mut words, &name, id, &mut lent);
     dataplane.takers.remove(id);
+    leave(dataplane, id);
+    drain(dataplane, &name, &mut lent);
+    outcome
+}
+
+/// Has both owners of rings forget a taker; one that never joined they do not know.
+fn leave(dataplane: &Dataplane, id: TakerId) {
     dataplane.ask(Request::Leave(id));
     if let Some(streams) = &dataplane.streams {
         streams.ask(Request::Leave(id));
     }
-    drain(dataplane, &name, &mut lent);
-    outcome
 }
 
 fn read_hello(connection: &Channel, words: &mut Epoll) -> Result<Hello> {
@@ -142,13 +149,15 @@ fn lend(dataplane: &Dataplane, connection: &Channel, name: &str, id: TakerId) ->
     if all > MAX_TAKER_RINGS {
         bail!("{all} rings, at most {MAX_TAKER_RINGS} can be lent; use fewer queues (`interfaces: queues`)");
     }
-    let (pages, sends) = (Pages::make()?, SendPages::make(rings.len(), dataplane.rx_ring)?);
+    let (pages, sends) = (Pages::make()?, SendPages::make(all, dataplane.rx_ring)?);
     let cursors = Arc::new(OwnerCursors::new(Arc::clone(pages.taker.mapping()) as _, 0)?);
     let stop = Arc::new(OwnerPage::new(Arc::clone(pages.owner.mapping()) as _, 0)?);
     let records = RecordConsumer::attach(Arc::clone(pages.records.mapping()) as _, RECORD_SLOTS)?;
     let place = |(slot, ring): (usize, &&super::Ring)| Place { queue: ring.queue_index, class: ring.class, slot };
     let places = rings.iter().enumerate().map(place).collect();
-    let starts = join(dataplane, name, id, &cursors, places, sends.ring(&dataplane.sends, name)?)?;
+    let lane_lines = rings.len() as u32..all as u32; // at most MAX_TAKER_RINGS
+    let send_ring = sends.ring(&dataplane.sends, name, lane_lines)?;
+    let starts = join(dataplane, name, id, &cursors, places, send_ring)?;
     dataplane.pool_epoll_add(&pages.kick, KICK)?;
     let lanes: Vec<_> = dataplane.streams.iter().flat_map(|streams| streams::taken(dataplane, streams, name)).collect();
     let lane_starts = match &dataplane.streams {

@@ -10,6 +10,7 @@ use weir_appliance_control::management;
 use weir_appliance_control::message::{Answer, Changed, ConfigRequest, ConfigValue, HistoryRow};
 use weir_appliance_control::problem::Problem;
 use weir_appliance_control::resources::{Change, Clock, DurableStore, Retention, Revision, SystemClock};
+use weir_dataplane_pool::pool::Request;
 
 use super::control::{install, internal};
 use super::steering::{Steering, steering};
@@ -65,11 +66,14 @@ impl<'a> InForce<'a> {
         Self { dataplane, prepared: None }
     }
 
-    /// Gives the classifier and the streams what they steer by.
-    fn put(&self, steering: &Steering) -> Result<()> {
+    /// Gives the classifier and the streams what they steer by, and the pool what may be sent.
+    fn put(&self, config: &Config, steering: &Steering) -> Result<()> {
         let dataplane = self.dataplane;
         install(&mut lock(&dataplane.classifier), steering, &dataplane.classes, &dataplane.ports)?;
-        dataplane.streams.as_ref().map_or(Ok(()), |streams| streams.steer(steering))
+        dataplane.streams.as_ref().map_or(Ok(()), |streams| streams.steer(steering))?;
+        let (agents, caps) = (steering.agents.clone(), dataplane.sends.caps(config));
+        dataplane.ask(Request::Sending { agents, caps });
+        Ok(())
     }
 }
 
@@ -83,10 +87,10 @@ impl Target for InForce<'_> {
     fn install(&mut self) -> Result<(), Problem> {
         let Some((next, steering_next)) = self.prepared.take() else { return Ok(()) };
         let mut config = lock(&self.dataplane.config);
-        if let Err(error) = self.put(&steering_next) {
+        if let Err(error) = self.put(&next, &steering_next) {
             // One of the two may have it already: both get back what they had.
             let former = steering(&config, &self.dataplane.classes, &self.dataplane.ports, &self.dataplane.health)?;
-            self.put(&former).map_err(internal)?;
+            self.put(&config, &former).map_err(internal)?;
             return Err(internal(error));
         }
         *config = next;

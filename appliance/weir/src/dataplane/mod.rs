@@ -240,7 +240,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32) -> Result<Made>
         shares: bound.shares,
         frames: Arc::clone(&bound.umem),
         interfaces: ports.iter().map(|port| port.first_queue as usize).collect(),
-        senders: sends.specs(),
+        senders: sends.specs(&config),
         agents: steering.agents,
     };
     let pool = Pool::new(parts, inbox, report);

@@ -1,10 +1,12 @@
 //! What features send: their numbers and caps for the pool, their rings, and the figures that status shows.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use anyhow::Result;
 use weir_appliance_control::config::Config;
 use weir_appliance_control::message::{QueueStatus, SendStatus};
+use weir_appliance_control::taker::FeatureName;
 use weir_dataplane_io::shared::{SharedMemory, Writers};
 use weir_dataplane_pool::gauges::QueueGauges;
 use weir_dataplane_pool::pool::SendRing;
@@ -19,35 +21,36 @@ const SEND_SLOTS_MAX: usize = 1 << 14;
 
 /// The features that may send. A feature's place in the list is its number among the pool's senders.
 pub(super) struct Sends {
-    features: Vec<(String, SenderSpec)>,
+    features: Vec<(FeatureName, Arc<SendGauges>)>,
 }
 
 impl Sends {
-    /// Every feature that runs, with its cap.
+    /// Every feature that runs.
     pub(super) fn of(config: &Config) -> Self {
-        let feature = |(name, spec): (&weir_appliance_control::taker::FeatureName, _)| {
-            let spec: &weir_appliance_control::config::FeatureSpec = spec;
-            let cap_bits = spec.send_mbit.map(|mbit| u64::from(mbit) * 1_000_000);
-            (name.as_str().to_owned(), SenderSpec { cap_bits, gauges: Arc::new(SendGauges::default()) })
-        };
-        Self { features: config.features().iter().filter(|(_, spec)| spec.enabled).map(feature).collect() }
+        Self { features: config.enabled().map(|name| (name, Arc::default())).collect() }
     }
 
     /// For the pool.
-    pub(super) fn specs(&self) -> Vec<SenderSpec> {
-        self.features.iter().map(|(_, spec)| spec.clone()).collect()
+    pub(super) fn specs(&self, config: &Config) -> Vec<SenderSpec> {
+        let gauges = self.features.iter().map(|(_, gauges)| Arc::clone(gauges));
+        self.caps(config).into_iter().zip(gauges).map(|(cap_bits, gauges)| SenderSpec { cap_bits, gauges }).collect()
     }
 
-    fn find(&self, name: &str) -> Option<(SenderId, &SenderSpec)> {
-        let found = self.features.iter().zip(0..).find(|((feature, _), _)| feature == name);
-        found.map(|((_, spec), number)| (SenderId(number), spec))
+    /// The cap of each, by number, in bits a second.
+    pub(super) fn caps(&self, config: &Config) -> Vec<Option<u64>> {
+        let bits = |mbit| u64::from(mbit) * 1_000_000;
+        self.features.iter().map(|(name, _)| cap_mbit(config, *name).map(bits)).collect()
     }
 
-    /// What became of the frames that feature `name` wanted sent; `None` while it has named none and has no cap.
-    pub(super) fn status(&self, name: &str) -> Option<SendStatus> {
-        let (_, spec) = self.find(name)?;
-        let figures = spec.gauges.read();
-        let cap_mbit = spec.cap_bits.map(|bits| (bits / 1_000_000) as u32); // it came from 32 bits
+    fn find(&self, name: &str) -> Option<(SenderId, &SendGauges)> {
+        let found = self.features.iter().zip(0..).find(|((feature, _), _)| feature.as_str() == name);
+        found.map(|((_, gauges), number)| (SenderId(number), &**gauges))
+    }
+
+    /// What became of the frames that a feature wanted sent; `None` while it has named none and has no cap.
+    pub(super) fn status(&self, config: &Config, name: FeatureName) -> Option<SendStatus> {
+        let (_, gauges) = self.find(name.as_str())?;
+        let (figures, cap_mbit) = (gauges.read(), cap_mbit(config, name));
         if figures.requested == 0 && cap_mbit.is_none() {
             return None;
         }
@@ -64,11 +67,15 @@ impl Sends {
             full: figures.full,
             already_sent: figures.already_sent,
             abandoned: figures.abandoned,
-            clock_ns: spec.gauges.clock_ns(),
+            clock_ns: gauges.clock_ns(),
             refused: figures.refused.iter().sum(),
             reasons: reasons.map(|(reason, count)| (reason.name().to_owned(), count)).collect(),
         })
     }
+}
+
+fn cap_mbit(config: &Config, name: FeatureName) -> Option<u32> {
+    config.features().get(&name).and_then(|spec| spec.send_mbit)
 }
 
 /// The memory of a worker's send ring and the pool's side of it.
@@ -90,13 +97,13 @@ impl SendPages {
         Ok(Self { memory: SharedMemory::create("weir-sends", length, Writers::Both)?, slots })
     }
 
-    /// The pool's side, charged to feature `name`.
+    /// The pool's side, charged to feature `name`, whose cursors of `streams` belong to lanes.
     ///
     /// # Errors
     /// The memory is too small, which it is not.
-    pub(super) fn ring(&self, sends: &Sends, name: &str) -> Result<Option<SendRing>> {
+    pub(super) fn ring(&self, sends: &Sends, name: &str, streams: Range<u32>) -> Result<Option<SendRing>> {
         let ring = RecordConsumer::attach(Arc::clone(self.memory.mapping()) as _, self.slots)?;
-        Ok(sends.find(name).map(|(sender, _)| SendRing { sender, ring }))
+        Ok(sends.find(name).map(|(sender, _)| SendRing { sender, ring, streams }))
     }
 }
 

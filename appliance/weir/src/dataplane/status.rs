@@ -232,7 +232,7 @@ fn feature(dataplane: &Dataplane, takers: &[Taker], name: FeatureName) -> Featur
         records: dataplane.board.posted(name.as_str()),
         behind: behind.sum(),
         slowed_us: dataplane.chaos.delay(name.as_str()).as_micros() as u64, // at most 1 s
-        sends: dataplane.sends.status(name.as_str()),
+        sends: dataplane.sends.status(&lock(&dataplane.config), name),
         window,
     }
 }

@@ -410,7 +410,7 @@ fn answer(rings: &mut [ClassRing], receiver: &mut Receiver, request: Request) {
             let _ = answer.send(joined.map(|()| starts)); // whoever asked may have given up
         }
         Request::Leave(taker) => leave(rings, receiver, taker),
-        Request::Agents(_) | Request::Stop => {}
+        Request::Sending { .. } | Request::Stop => {}
     }
 }
 

@@ -27,6 +27,8 @@ use worker::Worker;
 pub(crate) const CLASSES: usize = 3;
 const RING: u32 = 64;
 const SEND_SLOTS: u32 = 512;
+/// Line of a worker's cursors that belongs to a stream, behind those of its rings.
+const STREAM_LINE: u32 = 4;
 const FRAME: u32 = 2048;
 
 /// What a worker wants done with a frame.
@@ -58,6 +60,10 @@ impl Wish {
             _ => None,
         }
     }
+}
+
+fn agent() -> Agent {
+    Agent { id: 7, address: frame::agent_address(), mac: frame::AGENT, version: 4, egress: 1, ..Agent::default() }
 }
 
 /// The box.
@@ -101,14 +107,6 @@ impl BoxModel {
         }
         let senders =
             caps.iter().zip(&gauges).map(|(cap, gauges)| SenderSpec { cap_bits: *cap, gauges: Arc::clone(gauges) });
-        let agent = Agent {
-            id: 7,
-            address: frame::agent_address(),
-            mac: frame::AGENT,
-            version: 4,
-            egress: 1,
-            ..Agent::default()
-        };
         let (_, requests) = channel();
         let (report, hostile) = channel();
         let parts = Parts {
@@ -117,7 +115,7 @@ impl BoxModel {
             frames: Arc::clone(&frames),
             interfaces: vec![0, 1],
             senders: senders.collect(),
-            agents: vec![agent],
+            agents: vec![agent()],
         };
         let mut model = Self {
             pool: Pool::new(parts, requests, report),
@@ -200,6 +198,18 @@ impl BoxModel {
         self.toggle(worker);
     }
 
+    /// Worker `worker` names a message of a stream.
+    pub(crate) fn name_message(&mut self, worker: usize, place: u64) {
+        let Some(found) = self.workers[worker].as_mut().filter(|worker| !worker.lied) else { return };
+        let _ = found.sends.push(&Wish::Answer.request(STREAM_LINE, place)); // not on a full ring
+    }
+
+    /// The caps of both workers' features, in bits a second, from now on.
+    pub(crate) fn cap(&mut self, caps: [Option<u64>; 2]) {
+        let sending = Request::Sending { agents: vec![agent()], caps: caps.to_vec() };
+        self.pool.act(sending, self.now_ns());
+    }
+
     /// Worker `worker` names a frame that is not its to name: beyond the ring, passed, again, inside another, or it breaks its
     /// ring of requests.
     pub(crate) fn lie(&mut self, worker: usize, how: u8) {
@@ -240,7 +250,7 @@ impl BoxModel {
             cursors: Arc::new(OwnerCursors::new(Arc::clone(&page), 0).expect("a page")),
             taken: Arc::default(),
             places: places.collect(),
-            sends: Some(SendRing { sender: SenderId(worker as u8), ring }),
+            sends: Some(SendRing { sender: SenderId(worker as u8), ring, streams: STREAM_LINE..STREAM_LINE + 1 }),
             answer,
         };
         self.pool.act(join, self.now_ns());

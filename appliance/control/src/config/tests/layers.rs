@@ -111,6 +111,18 @@ fn differences_are_named_by_their_path() {
 }
 
 #[test]
+fn of_a_feature_its_cap_alone_changes_live() {
+    let with = |spec: &str| Config::parse(&format!("features: {{streaming: {spec}}}")).expect(spec);
+    let (before, after) = (with("{wait: poll, send_mbit: 5}"), with("{wait: spin, send_mbit: 7}"));
+    let found = before.differences(&after);
+    let found: Vec<(&str, bool)> = found.iter().map(|one| (one.path.as_str(), one.live)).collect();
+    assert_eq!(found, [("features.streaming.send_mbit", true), ("features.streaming.wait", false)]);
+    assert_eq!(before.with_live_part_of(&after), with("{wait: poll, send_mbit: 7}"));
+    assert_eq!(before.with_live_part_of(&with("{}")), with("{wait: poll}"), "a cap that goes is a change as well");
+    assert!(before.differences(&with("{wait: poll}")).iter().all(|one| one.live));
+}
+
+#[test]
 fn resources_are_the_configuration_and_back() {
     use crate::resources::{Entry, Revision};
     let entries = |config: &Config| -> Vec<Entry> {
