@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use clap::Args;
 use weir_appliance_control::keeper::PendingChange;
 use weir_appliance_control::message::{
-    Answer, Counters, FeatureStatus, LogStatus, ProcessState, Request, Status, StreamsStatus,
+    Answer, Counters, FeatureStatus, LogStatus, ProcessState, Request, SendStatus, Status, StreamsStatus,
 };
+use weir_appliance_control::taker::FeatureName;
 use weir_ebpf_abi::reason::Reason;
 
 use crate::answer::{Ask, Exit, Outcome, json, unexpected};
@@ -87,6 +88,11 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
         let rest = micros(Some(slow.slowed_us as f64));
         writeln!(out, "{} is slow on purpose (weir chaos): it rests {rest} after each batch", slow.name)?;
     }
+    for (feature, sends) in status.features.iter().filter_map(|it| Some((it.name, it.sends.as_ref()?))) {
+        for line in sends_lines(feature, sends) {
+            writeln!(out, "{}", cut(&line, WIDTH))?;
+        }
+    }
     if !status.services.is_empty() {
         section(out, &service::table(&status.services), "")?;
     }
@@ -110,6 +116,22 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     let idle =
         status.cores.idle_cpu_percent.map(|idle| format!("; idle {} of a core", percent(idle))).unwrap_or_default();
     writeln!(out, "{}", cut(&format!("cores   {} ({}){idle}", status.cores.plan, status.cores.source), WIDTH))
+}
+
+/// What a feature sends, and a second line where it did not send all it named.
+fn sends_lines(feature: FeatureName, sends: &SendStatus) -> impl Iterator<Item = String> {
+    let cap = sends.cap_mbit.map(|mbit| format!(", at most {mbit} Mbit/s")).unwrap_or_default();
+    let fates = [
+        ("capped", sends.capped),
+        ("full", sends.full),
+        ("already-sent", sends.already_sent),
+        ("abandoned", sends.abandoned),
+    ];
+    let reasons = sends.reasons.iter().map(|(reason, count)| (reason.as_str(), *count));
+    let not = fates.into_iter().chain(reasons).filter(|(_, count)| *count > 0);
+    let not: Vec<String> = not.map(|(reason, count)| format!("{reason} {}", exact(count))).collect();
+    let sent = format!("{feature} sent {} of {} frames it named{cap}", exact(sends.sent), exact(sends.requested));
+    [Some(sent), (!not.is_empty()).then(|| format!("  not sent: {}", not.join(", ")))].into_iter().flatten()
 }
 
 /// One line about the durable log; what is wrong with it comes first.

@@ -44,6 +44,7 @@ fn status_is_one_page_and_says_what_is_wrong() {
         "  unknown-agent         21  not dropped: the message names",
         "0% of 4096",
         "streaming  running    954k   1.44M     812       12      482k  38.2us  1.2ms",
+        "streaming sent 1 234 of 1 300 frames it named, at most 100 Mbit/s\n  not sent: capped 60, unknown-agent 6\n",
         "worker streaming     -  backing-off",
         "memory  128 MiB of frames on hugepages-2M",
     ] {

@@ -43,7 +43,8 @@ pub(crate) fn status(times: u64) -> Status {
         "memory": {"umem_bytes": 134_217_728, "backing": "hugepages-2M", "why": "64 of 512 pages", "pss_beside_umem_bytes": 21_000_000},
         "cores": {"plan": "critical 0, batch 1-3", "source": "homogeneous", "idle_cpu_percent": 0.4},
         "features": [{"name": "streaming", "state": "running", "frames": 318_000 * times, "events": 480_000 * times, "records": 9 * times,
-            "behind": 812, "window": window}],
+            "behind": 812, "window": window,
+            "sends": {"cap_mbit": 100, "requested": 1300, "sent": 1234, "capped": 60, "refused": 6, "reasons": {"unknown-agent": 6}}}],
     });
     serde_json::from_value(status).expect("a status")
 }
