@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use weir_ebpf_abi::action::Action;
 use weir_ebpf_abi::decode::Address;
 use weir_ebpf_abi::layout;
-use weir_ebpf_abi::rules::{Match, Prefix};
+use weir_ebpf_abi::rules::{Match, Prefix, masks_with_any};
 use weir_ebpf_abi::services::{self, ServiceKey, Wrap};
 
 use crate::config::{self, Encapsulation, RuleAction, ServiceSpec};
@@ -48,7 +48,7 @@ impl From<MatchExpression> for Match {
             protocol: expression.protocol.map(|protocol| protocol.0),
             vlan: expression.vlan.map(Range::ends),
             message_type: expression.message_type.map(Range::ends),
-            modality: expression.modality.map(ModalitySet::bits),
+            modality: expression.modality.map(|set| masks_with_any(set.bits())),
         }
     }
 }
@@ -119,7 +119,7 @@ mod tests {
             protocol: Some(6),
             vlan: Some((4, 5)),
             message_type: Some((6, 6)),
-            modality: Some(9),
+            modality: Some(masks_with_any(9)),
         };
         assert_eq!(Match::from(expression), whole);
         let expression: MatchExpression = "dst 2001:db8::/32".parse().expect("a match");

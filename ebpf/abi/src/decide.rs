@@ -8,10 +8,11 @@ use crate::agents::{Agent, AgentTable};
 use crate::control::{Control, HAS_AGENTS, HAS_BUCKETS, HAS_RULES, HAS_SERVICES, NEEDS_FLOW};
 use crate::decode::{Decoded, OPENS};
 use crate::flow::{FLOW_HEADER_SLOT, FlowVerdict, bucket, slot};
+use crate::layout::{BUCKETS, FLAG_TABLES, MAX_RULES};
 use crate::maglev::SLOTS;
 use crate::meta::NO_RULE;
 use crate::reason::Reason;
-use crate::ruleset::{NO_CLASS, RuleSet};
+use crate::ruleset::{ASK_FLAGS, NO_CLASS, RuleSet};
 use crate::services::{Backend, Connection, NO_SERVICE, ServiceIndex, ServiceTable, Wrap, slot_of};
 
 /// What a decision looks up. The classifier reads maps, the host reads its own copies.
@@ -209,14 +210,18 @@ impl Steered {
 #[inline(always)]
 pub fn steer(control: &Control, set: &RuleSet, decoded: &Decoded, flow: u64, zero: u16) -> Steered {
     let share = bucket(flow);
+    let mut table = 0;
     if control.state & HAS_RULES != 0
         && let Some(rule) = set.first_match(decoded, share, zero)
     {
-        let entry = set.rules[rule as usize & (crate::layout::MAX_RULES - 1)];
-        return Steered::new(rule, entry.class, entry.action);
+        let entry = set.rules[rule as usize & (MAX_RULES - 1)];
+        if entry.action != ASK_FLAGS {
+            return Steered::new(rule, entry.class, entry.action);
+        }
+        table = entry.class as usize & (FLAG_TABLES - 1);
     }
-    if control.state & HAS_BUCKETS != 0 && (share as usize) < crate::layout::BUCKETS {
-        let class = set.flags[share as usize];
+    if control.state & HAS_BUCKETS != 0 && (share as usize) < BUCKETS {
+        let class = set.flags[table][share as usize];
         if class != NO_CLASS {
             return Steered::new(NO_RULE, class, Action::Deliver as u8);
         }

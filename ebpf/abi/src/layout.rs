@@ -1,7 +1,7 @@
 //! Sizes of the maps and the names under which they are pinned.
 
 /// Version of all map layouts; pinned maps of another version are not reused. Raise it with every change of a map.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Rules in one rule set; a bit vector has one bit for each.
 pub const MAX_RULES: usize = 1024;
@@ -15,6 +15,8 @@ pub const MAX_EGRESS: usize = 64;
 pub const MAX_AGENTS: usize = 4096;
 /// Buckets of the sticky flow hash, so that a share is a number of basis points.
 pub const BUCKETS: usize = 10_000;
+/// Tables of flags: one for flows that no flag asks for by a match, and one for every combination of the matches of four.
+pub const FLAG_TABLES: usize = 16;
 /// Slots of the XSKMAP.
 pub const SOCKET_SLOTS: usize = MAX_QUEUES * MAX_CLASSES;
 

@@ -6,7 +6,7 @@
 //! A share below 100 % is one more field, the flow's bucket. The loader's `compile` fills a set from rules.
 
 use crate::decode::{Address, Decoded, PORTS};
-use crate::layout::{BUCKETS, MAX_RULES};
+use crate::layout::{BUCKETS, FLAG_TABLES, MAX_RULES};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Words of a bit vector.
@@ -18,6 +18,9 @@ pub const MAX_VECTORS: usize = 16_384;
 pub const MAX_BOUNDS: usize = 4096;
 /// No class in [`RuleSet::flags`].
 pub const NO_CLASS: u8 = 0xff;
+/// Instead of an action in [`RuleEntry::action`]: the table of [`RuleSet::flags`] that `class` names decides by the
+/// flow's bucket, and where it has no class nothing applies. Such entries stand behind all rules.
+pub const ASK_FLAGS: u8 = 0x80;
 
 /// The fields of a frame that a rule can ask about; the number is the bit in [`RuleSet::used`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,8 +144,9 @@ pub struct RuleSet {
     pub vlans: [u16; 4096],
     /// By bucket: rules whose share covers it.
     pub shares: [u16; BUCKETS],
-    /// By bucket: the flags' class, or [`NO_CLASS`].
-    pub flags: [u8; BUCKETS],
+    /// By table and bucket: the flags' class, or [`NO_CLASS`]. Table 0 is for flows that no entry with [`ASK_FLAGS`]
+    /// matches.
+    pub flags: [[u8; BUCKETS]; FLAG_TABLES],
     /// By port.
     pub source_ports: [u16; 65_536],
     /// By port.

@@ -19,6 +19,7 @@ use weir_ebpf_abi::ruleset::RuleSet;
 use crate::attach::{self, AttachWish, Attached, Held, chain};
 use crate::compile;
 use crate::error::LoadError;
+use crate::flags::FlagTable;
 use crate::grace;
 use crate::object::OBJECT;
 use crate::pins;
@@ -46,6 +47,8 @@ pub struct Classifier {
     flows: OwnedFd,
     /// Entries of the rule counters that may not be 0.
     counted_rules: usize,
+    /// The rules that these counters are of, once they are known.
+    rules: Option<Vec<Rule>>,
 }
 
 impl Classifier {
@@ -83,7 +86,8 @@ impl Classifier {
         let held = HashMap::new();
         let placement = Placement::default();
         let pin_root = options.pin_root;
-        let mut classifier = Classifier { ebpf, pin_root, control, placement, held, flows, counted_rules: MAX_RULES };
+        let (counted_rules, rules) = (MAX_RULES, None);
+        let mut classifier = Classifier { ebpf, pin_root, control, placement, held, flows, counted_rules, rules };
         classifier.recover_placement()?;
         Ok(classifier)
     }
@@ -177,14 +181,14 @@ impl Classifier {
         }
     }
 
-    /// Puts `rules` in force, in order of priority, and the flag `buckets`: class and width in basis points, laid
-    /// one after the other from bucket 0. The change is one flip between two banks; no frame sees a mixture. Rule
-    /// counters start from 0 again; what the former rules counted is returned, in their order.
+    /// Puts `rules` in force, in order of priority, and `flags`. The change is one flip between two banks; no frame sees
+    /// a mixture. Where the rules are other ones than before their counters start from 0 again. What the former rules
+    /// counted is returned, in their order.
     ///
     /// # Errors
     /// As [`compile::rules`], and [`LoadError::Map`] when the kernel refuses; what was in force stays.
-    pub fn install_rules(&mut self, rules: &[Rule], buckets: &[(u8, u16)]) -> Result<Vec<RuleCount>, LoadError> {
-        let (mut set, state) = compile::rules(rules, buckets)?;
+    pub fn install_rules(&mut self, rules: &[Rule], flags: &[FlagTable]) -> Result<Vec<RuleCount>, LoadError> {
+        let (mut set, state) = compile::rules(rules, flags)?;
         let idle = 1 - self.control.rule_bank();
         self.control.generation = self.control.generation.wrapping_add(1).max(1);
         set.generation = self.control.generation;
@@ -194,8 +198,12 @@ impl Classifier {
         // From here on nobody counts for the former rules or reads their bank, so that it may be written again.
         grace::wait();
         let counted = self.read_rule_counters(self.counted_rules)?;
-        self.clear_rule_counters(&counted)?;
-        self.counted_rules = rules.len();
+        if self.rules.as_deref() != Some(rules) {
+            self.rules = None;
+            self.clear_rule_counters(&counted)?;
+            self.counted_rules = rules.len();
+            self.rules = Some(rules.to_vec());
+        }
         Ok(counted)
     }
 

@@ -8,42 +8,54 @@ use weir_ebpf_abi::control::{HAS_BUCKETS, HAS_RULES, MirrorClasses, NEEDS_FLOW};
 use weir_ebpf_abi::known;
 use weir_ebpf_abi::layout::{BUCKETS, MAX_AGENTS, MAX_CLASSES, MAX_EGRESS, MAX_RULES};
 use weir_ebpf_abi::rules::{Prefix, Rule};
-use weir_ebpf_abi::ruleset::{Field, MAX_VECTORS, NO_CLASS, POSITIONS, RuleEntry, RuleSet, Vector};
+use weir_ebpf_abi::ruleset::{ASK_FLAGS, Field, MAX_VECTORS, POSITIONS, RuleEntry, RuleSet, Vector};
 
 use crate::error::LoadError;
+use crate::flags::{self, FlagTable};
 use crate::tables::zeroed;
 
 mod ranges;
 
 use ranges::Interval;
 
-/// A rule set of `rules`, in order of priority, and of flag `buckets` (class and width in basis points, laid one
-/// after the other from bucket 0), with the state bits that [`Control`](weir_ebpf_abi::control::Control) needs.
+/// A rule set of `rules`, in order of priority, and of `flags`, with the state bits that
+/// [`Control`](weir_ebpf_abi::control::Control) needs.
 ///
 /// # Errors
-/// [`LoadError::TooMany`] over 1,024 rules; [`LoadError::Value`] for a class of 64 or more, a share over 10 000, a
-/// prefix longer than its address, a range whose end is before its start, or buckets of more than 10 000 together.
-pub fn rules(rules: &[Rule], buckets: &[(u8, u16)]) -> Result<(Box<RuleSet>, u8), LoadError> {
+/// [`LoadError::TooMany`] over 1,024 rules, tables of flags counted in, or over 16 of those; [`LoadError::Value`] for a
+/// class of 64 or more, a share over 10 000, a prefix longer than its address, or a range whose end is before its start.
+pub fn rules(rules: &[Rule], flags: &[FlagTable]) -> Result<(Box<RuleSet>, u8), LoadError> {
+    let targeted = flags.iter().filter(|table| !table.is_for_all_others());
+    let asking = targeted.zip(1..).map(|(table, number)| Rule {
+        matches: table.matches,
+        action: Action::Deliver,
+        class: number,
+        share: BUCKETS as u16,
+    });
+    let own = rules.len();
+    let rules: Vec<Rule> = rules.iter().copied().chain(asking).collect();
     if rules.len() > MAX_RULES {
         return Err(LoadError::TooMany { what: "rules", found: rules.len(), limit: MAX_RULES });
     }
     rules.iter().try_for_each(check)?;
+    let rules = rules.as_slice();
     let mut set = zeroed::<RuleSet>("rule sets")?;
     set.count = rules.len() as u32;
     set.positions = POSITIONS;
     for (entry, rule) in set.rules.iter_mut().zip(rules) {
         *entry = RuleEntry { action: rule.action as u8, class: rule.class, share: rule.share };
     }
+    set.rules[own..rules.len()].iter_mut().for_each(|entry| entry.action = ASK_FLAGS);
     let mut vectors = Vectors::new(&mut set, rules.len());
     direct(rules, &mut set, &mut vectors)?;
     searched(rules, &mut set, &mut vectors)?;
-    flags(buckets, &mut set)?;
+    let any_flag = flags::fill(&mut set, flags)?;
     set.asked = known::asked(set.used);
     let mut state = 0;
     if !rules.is_empty() {
         state |= HAS_RULES;
     }
-    if !buckets.is_empty() {
+    if any_flag {
         state |= HAS_BUCKETS;
     }
     if set.used & (1 << Field::Share as u32) != 0 {
@@ -154,7 +166,7 @@ fn direct(rules: &[Rule], set: &mut RuleSet, vectors: &mut Vectors) -> Result<()
     }
     if uses(rules, set, Field::Modality, |rule| rule.matches.modality.is_some()) {
         for value in 0..16u8 {
-            let minds_not = |rule: usize| rules[rule].matches.modality.is_none_or(|wanted| wanted & value != 0);
+            let minds_not = |rule: usize| rules[rule].matches.modality.is_none_or(|wanted| wanted >> value & 1 != 0);
             set.modalities[usize::from(value)] = vectors.number(set, count, minds_not)?;
         }
     }
@@ -235,24 +247,6 @@ fn prefix(prefix: Option<Prefix>, version: u8) -> Option<Interval> {
     Some(Interval { first: address & !host, last: address | host })
 }
 
-fn flags(buckets: &[(u8, u16)], set: &mut RuleSet) -> Result<(), LoadError> {
-    set.flags.fill(NO_CLASS);
-    let mut next = 0;
-    for &(class, width) in buckets {
-        if usize::from(class) >= MAX_CLASSES {
-            return Err(LoadError::Value { what: "class", value: class.to_string(), cause: "classes are 0 to 63" });
-        }
-        let end = next + usize::from(width);
-        let Some(place) = set.flags.get_mut(next..end) else {
-            let cause = "the flags' shares are more than 10000 basis points together";
-            return Err(LoadError::Value { what: "flag buckets up to", value: end.to_string(), cause });
-        };
-        place.fill(class);
-        next = end;
-    }
-    Ok(())
-}
-
 /// The linear search that a rule set must agree with; the oracle of tests.
 pub fn first_match_linear(rules: &[Rule], decoded: &weir_ebpf_abi::decode::Decoded, bucket: u16) -> Option<u16> {
     let outer = &decoded.outer;
@@ -284,7 +278,7 @@ pub fn first_match_linear(rules: &[Rule], decoded: &weir_ebpf_abi::decode::Decod
             && matches
                 .message_type
                 .is_none_or(|(first, last)| decoded.kind != 0 && (first..=last).contains(&decoded.message.message_type))
-            && matches.modality.is_none_or(|wanted| u32::from(wanted) & decoded.message.modality & 15 != 0)
+            && matches.modality.is_none_or(|wanted| wanted >> (decoded.message.modality & 15) & 1 != 0)
             && bucket < rule.share
             && Action::from_number(rule.action as u8).is_some()
     };

@@ -6,7 +6,7 @@ use aya::programs::{TestRun, TestRunOptions};
 use weir_ebpf_abi::action::Action;
 use weir_ebpf_abi::agents::Agent;
 use weir_ebpf_abi::layout::{self, program};
-use weir_ebpf_abi::rules::{Match, Prefix, Rule};
+use weir_ebpf_abi::rules::{Match, Prefix, Rule, masks_with_any};
 
 use crate::attach;
 use crate::classifier::{Classifier, LoadOptions, load_program};
@@ -102,7 +102,7 @@ fn rule(number: u32) -> Rule {
         4 => Match { destination: prefix6(number, 61), source_port: Some(port), ..Match::default() },
         5 => Match { vlan: Some((10, 20)), destination_port: never, ..Match::default() },
         6 => Match { message_type: Some((number, number + 5)), source_port: never, ..Match::default() },
-        _ => Match { modality: Some(1), destination_port: never, ..Match::default() },
+        _ => Match { modality: Some(masks_with_any(1)), destination_port: never, ..Match::default() },
     };
     Rule { matches, action: Action::Drop, class: 0, share: 10_000 }
 }

@@ -15,6 +15,7 @@ use zerocopy::FromZeros;
 
 use crate::compile;
 use crate::error::LoadError;
+use crate::flags::FlagTable;
 use crate::services::{self, Built, Placement, Service};
 
 /// What [`weir_ebpf_abi::decide::decide`] looks up, without a kernel: for captures, tests and explanations.
@@ -45,13 +46,13 @@ impl std::fmt::Debug for HostTables {
 }
 
 impl HostTables {
-    /// Tables of these rules, flag buckets (class and width in basis points, in order) and agents, whose `ifindex`
+    /// Tables of these rules, flags and agents, whose `ifindex`
     /// must be set where they can be reached. The flow key is all zeros until [`HostTables::with_key`].
     ///
     /// # Errors
     /// As [`compile::rules`] and [`compile::agents`].
-    pub fn new(rules: &[Rule], buckets: &[(u8, u16)], agents: &[Agent]) -> Result<HostTables, LoadError> {
-        let (rules, mut state) = compile::rules(rules, buckets)?;
+    pub fn new(rules: &[Rule], flags: &[FlagTable], agents: &[Agent]) -> Result<HostTables, LoadError> {
+        let (rules, mut state) = compile::rules(rules, flags)?;
         if !agents.is_empty() {
             state |= HAS_AGENTS;
         }

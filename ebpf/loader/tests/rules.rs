@@ -2,11 +2,12 @@
 
 use proptest::prelude::*;
 use weir_ebpf_abi::action::Action;
+use weir_ebpf_abi::decide::{Steered, Tables};
 use weir_ebpf_abi::decode::{Address, Decoded, PORTS};
-use weir_ebpf_abi::layout::MAX_RULES;
+use weir_ebpf_abi::layout::{BUCKETS, MAX_RULES};
 use weir_ebpf_abi::rules::{Match, Prefix, Rule};
 use weir_ebpf_loader::compile::first_match_linear;
-use weir_ebpf_loader::{HostTables, LoadError};
+use weir_ebpf_loader::{FlagTable, HostTables, LoadError};
 
 /// Few values, close together and at the ends, so that rules and frames meet.
 fn word() -> impl Strategy<Value = u32> {
@@ -47,7 +48,7 @@ fn rule() -> impl Strategy<Value = Rule> {
         proptest::option::weighted(0.2, prop_oneof![Just(6u8), Just(17)]),
         proptest::option::weighted(0.2, range16()),
         proptest::option::weighted(0.2, range32()),
-        (proptest::option::weighted(0.2, 0..=15u8), maybe(0.5), 0..64u8),
+        (proptest::option::weighted(0.2, 0..=u16::MAX), maybe(0.5), 0..64u8),
         prop_oneof![3 => Just(10_000u16), 1 => 0..10_000u16],
     )
         .prop_map(|(addresses, ports, protocol, vlan, message_type, (modality, drop, class), share)| Rule {
@@ -107,6 +108,10 @@ fn decoded() -> impl Strategy<Value = Decoded> {
         })
 }
 
+fn flags(widths: &[(u8, u16)]) -> FlagTable {
+    FlagTable::of_widths(Match::default(), widths)
+}
+
 /// What goes in must come out: rules beyond the ranges of their table would match by accident.
 fn agree(rules: &[Rule], frames: &[(Decoded, u16)]) -> Result<(), TestCaseError> {
     let tables = HostTables::new(rules, &[], &[]).map_err(|error| TestCaseError::fail(error.to_string()))?;
@@ -129,8 +134,68 @@ proptest! {
     }
 }
 
+/// A flow of this bucket.
+fn flow(bucket: u16) -> u64 {
+    ((u64::from(bucket) << 32).div_ceil(BUCKETS as u64)) << 32
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 160, ..ProptestConfig::default() })]
+
+    #[test]
+    fn flags_have_what_no_rule_took(
+        rules in proptest::collection::vec(rule(), 0..4),
+        targeted in proptest::collection::vec(rule(), 0..15),
+        others in proptest::bool::ANY,
+        frames in proptest::collection::vec((decoded(), 0..10_000u16), 40),
+    ) {
+        let targeted: Vec<Match> =
+            targeted.iter().map(|rule| rule.matches).filter(|matches| *matches != Match::default()).collect();
+        let of = |matches, number: usize| {
+            FlagTable::new(matches, move |bucket| (usize::from(bucket) % 3 != number % 3).then_some(number as u8))
+        };
+        let mut tables: Vec<FlagTable> = targeted.iter().zip(1..).map(|(matches, number)| of(*matches, number)).collect();
+        tables.extend(others.then(|| of(Match::default(), 40)));
+        let host = HostTables::new(&rules, &tables, &[]).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let asking: Vec<Rule> = targeted
+            .iter()
+            .map(|matches| Rule { matches: *matches, action: Action::Deliver, class: 0, share: 10_000 })
+            .collect();
+        for (decoded, bucket) in &frames {
+            let found = host.steer(decoded, flow(*bucket));
+            if first_match_linear(&rules, decoded, *bucket).is_some() {
+                prop_assert_ne!(found.0 as u16, u16::MAX);
+                continue;
+            }
+            let table = match first_match_linear(&asking, decoded, *bucket) {
+                Some(index) => tables.get(usize::from(index)),
+                None => tables.get(targeted.len()),
+            };
+            let class = table.and_then(|table| table.class(*bucket));
+            let expected = class.map(|class| u32::from(u16::MAX) | u32::from(class) << 16 | (Action::Deliver as u32 + 1) << 24);
+            prop_assert_eq!(found, expected.map_or(Steered::NOTHING, Steered), "{:?} bucket {}", decoded, bucket);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_match_of_both_matches_what_both_match(
+        one in rule(),
+        other in rule(),
+        frames in proptest::collection::vec(decoded(), 400),
+    ) {
+        let holds = |matches: Match, decoded: &Decoded| {
+            first_match_linear(&[Rule { matches, share: 10_000, ..one }], decoded, 0).is_some()
+        };
+        let both = one.matches.both(&other.matches);
+        for decoded in &frames {
+            let expected = holds(one.matches, decoded) && holds(other.matches, decoded);
+            prop_assert_eq!(both.is_some_and(|both| holds(both, decoded)), expected, "{:?}", decoded);
+        }
+    }
 
     #[test]
     fn all_rules_match_as_they_read(
@@ -161,12 +226,12 @@ fn the_largest_rule_set_fits() {
                 protocol: Some(number as u8),
                 vlan: Some((number as u16 * 3 + 1, number as u16 * 3 + 2)),
                 message_type: Some((number * 1_000 + 1, number * 1_000 + 9)),
-                modality: Some(number as u8 & 15),
+                modality: Some(number as u16),
             };
             Rule { matches, action: Action::Drop, class: 0, share: 9_999 - number as u16 }
         })
         .collect();
-    HostTables::new(&rules, &[(1, 10_000)], &[]).expect("the worst rules fit");
+    HostTables::new(&rules, &[flags(&[(1, 10_000)])], &[]).expect("the worst rules fit");
     let one_more: Vec<Rule> = rules.iter().chain(&rules[..1]).copied().collect();
     let refused = HostTables::new(&one_more, &[], &[]);
     assert!(matches!(refused, Err(LoadError::TooMany { found: 1_025, limit: 1_024, .. })), "{refused:?}");
@@ -182,6 +247,6 @@ fn nonsense_is_refused_with_its_value() {
     assert!(refused(Rule { matches: ports, ..all }).contains("9-8"));
     let long = Match { source: Some(Prefix { address: [0; 16], length: 33, version: 4 }), ..Match::default() };
     assert!(refused(Rule { matches: long, ..all }).contains("33"));
-    assert!(HostTables::new(&[], &[(0, 6_000), (1, 4_001)], &[]).is_err());
-    assert!(HostTables::new(&[], &[(64, 1)], &[]).is_err());
+    assert!(HostTables::new(&[], &[flags(&[(64, 1)])], &[]).is_err());
+    assert!(HostTables::new(&[], &[flags(&[(0, 1)]), flags(&[(1, 1)])], &[]).is_err(), "one table for all others");
 }

@@ -78,9 +78,9 @@ impl Judge {
         let reach = |agent: &Agent| if agent.egress < 3 { LOOPBACK } else { 0 };
         let agents: Vec<Agent> = setup.agents.iter().map(|agent| Agent { ifindex: reach(agent), ..*agent }).collect();
         self.classifier.install_agents(&setup.agents, &egress, &setup.mirror).expect("installs agents");
-        self.classifier.install_rules(&setup.rules, &setup.buckets).expect("installs rules");
+        self.classifier.install_rules(&setup.rules, &setup.flags).expect("installs rules");
         self.classifier.install_services(&setup.services).expect("installs services");
-        self.host = HostTables::new(&setup.rules, &setup.buckets, &agents)
+        self.host = HostTables::new(&setup.rules, &setup.flags, &agents)
             .expect("the host takes what the kernel took")
             .with_key(self.classifier.flow_key())
             .with_mirror_classes(&setup.mirror)

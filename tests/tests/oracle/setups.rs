@@ -2,8 +2,8 @@
 
 use weir_ebpf_abi::action::Action;
 use weir_ebpf_abi::agents::Agent;
-use weir_ebpf_abi::rules::{Match, Prefix, Rule};
-use weir_ebpf_loader::Service;
+use weir_ebpf_abi::rules::{Match, Prefix, Rule, masks_with_any};
+use weir_ebpf_loader::{FlagTable, Service};
 
 use crate::frames::{AGENTS, HIGHS6, NETS4, PORTS};
 use crate::seed::Seed;
@@ -13,7 +13,7 @@ use crate::services;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Setup {
     pub rules: Vec<Rule>,
-    pub buckets: Vec<(u8, u16)>,
+    pub flags: Vec<FlagTable>,
     pub agents: Vec<Agent>,
     pub mirror: Vec<u8>,
     /// Classes that have a socket on queue 0.
@@ -33,7 +33,15 @@ pub(crate) fn setup(seed: &mut Seed, round: usize, before: &[Service]) -> Setup 
         setup.mirror = vec![0, 7, 60];
     }
     if round % 4 == 1 {
-        setup.buckets = vec![(5, 500), (6, 2_000), (7, seed.below(5_000) as u16)];
+        let mut table = |matches| FlagTable::of_widths(matches, &[(5, 500), (6, 2_000), (7, seed.below(5_000) as u16)]);
+        setup.flags = vec![table(Match::default())];
+        // As many as there is room for behind the rules.
+        for _ in 0..(1_024 - count).min(seed.below(16) as usize) {
+            let matches = rule(seed).matches;
+            if matches != Match::default() {
+                setup.flags.push(FlagTable::new(matches, |bucket| bucket.is_multiple_of(3).then_some(8)));
+            }
+        }
     }
     setup.sockets = (0..64).filter(|_| seed.chance(60)).collect();
     setup.verdicts = round % 2 == 1;
@@ -76,7 +84,7 @@ fn rule(seed: &mut Seed) -> Rule {
                 let first = seed.below(40) as u32;
                 matches.message_type = Some(seed.pick(&[(first, first), (first, first + 9), (first, u32::MAX)]));
             }
-            _ => matches.modality = Some(1 + seed.below(15) as u8),
+            _ => matches.modality = Some(masks_with_any(1 + seed.below(15) as u8)),
         }
     }
     Rule {

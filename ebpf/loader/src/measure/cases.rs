@@ -3,11 +3,13 @@
 use weir_ebpf_abi::agents::Agent;
 use weir_ebpf_abi::batch::{BatchHeader, BatchWriter, EventHeader};
 use weir_ebpf_abi::message::{MultimodalHeader, Part, StandardHeader};
+use weir_ebpf_abi::rules::Match;
 use zerocopy::IntoBytes;
 
 use super::{Rules, Subject};
 use crate::classifier::Classifier;
 use crate::error::LoadError;
+use crate::flags::FlagTable;
 
 /// The loopback, from which a test-run's frames come and which stands for any other interface here.
 const LOOPBACK: u32 = 1;
@@ -101,8 +103,9 @@ impl Case {
 
     /// Puts rules, agents and flags in force as the case wants them.
     pub(super) fn prepare(self, classifier: &mut Classifier, rules: Rules) -> Result<(), LoadError> {
-        let flags: &[(u8, u16)] = if self == Case::Deliver { &[(0, 10_000)] } else { &[] };
-        classifier.install_rules(&rules.make(), flags)?;
+        let everything = FlagTable::of_widths(Match::default(), &[(0, 10_000)]);
+        let flags = if self == Case::Deliver { [everything].to_vec() } else { Vec::new() };
+        classifier.install_rules(&rules.make(), &flags)?;
         let agent = |id, version| Agent { id, version, egress: 1, mac: [2; 6], source_mac: [4; 6], ..Agent::default() };
         // The agents' slot names an interface that the frames do not come from, so that they are redirected.
         classifier.install_agents(&[agent(AGENT4, 4), agent(AGENT6, 6)], &[(0, LOOPBACK), (1, LOOPBACK)], &[])?;
