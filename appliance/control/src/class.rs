@@ -4,6 +4,7 @@
 //! while the data plane runs: [`ClassTable::extended`] only adds.
 
 use crate::config::{Config, MAX_CLASSES, RuleAction, RuleSpec};
+use crate::flags::taker_sets;
 use crate::taker::{FeatureName, Taker, TakerKind, TakerSet};
 
 /// The classes in use. The class number of a set is its place.
@@ -51,7 +52,7 @@ impl ClassTable {
         let alone = |feature: FeatureName| TakerSet::EMPTY.with(feature.taker());
         config.enabled().for_each(|feature| table.add(alone(feature)));
         config.enabled().for_each(|feature| table.add(alone(feature).with(Taker::Sender)));
-        let flags = config.flags().iter().map(|flag| flag.to.iter().copied().collect());
+        let flags = taker_sets(config.flags());
         let mut named: Vec<TakerSet> = config.rules().iter().filter_map(takers).chain(flags).collect();
         named.sort_unstable();
         named.into_iter().for_each(|set| table.add(set));

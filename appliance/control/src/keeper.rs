@@ -141,6 +141,10 @@ fn setting(name: &str) -> Result<Key, Problem> {
     Key::new(Kind::Settings, name).map_err(store_problem)
 }
 
+fn pending_value(pending: &Pending) -> Result<Vec<u8>, Problem> {
+    serde_json::to_vec(pending).map_err(|error| Problem::new("settings/pending", error.to_string(), "report this"))
+}
+
 fn origin(author: &str, reason: &str) -> Result<Origin, Problem> {
     Origin::new(author, reason).map_err(store_problem)
 }
@@ -318,9 +322,7 @@ impl Keeper {
         let since_ms = self.clock.wall_ms();
         if let Some(within) = within {
             let pending = Pending { back_to: before, window_ms: within.as_millis() as u64, since_ms };
-            let value = serde_json::to_vec(&pending)
-                .map_err(|error| Problem::new("settings/pending", error.to_string(), "report this"))?;
-            transaction = transaction.put(setting(PENDING)?, value);
+            transaction = transaction.put(setting(PENDING)?, pending_value(&pending)?);
         }
         if let Some(mark) = mark {
             transaction = transaction.put(setting(SEED)?, mark);
@@ -338,6 +340,76 @@ impl Keeper {
             self.pending = Some((pending, self.clock.monotonic() + within));
         }
         Ok(Some(revision))
+    }
+
+    /// Makes a change that must not wait: it is in force before it is written, and it is made even while another change
+    /// waits for its confirmation. If that one is taken back, this one stays: what is gone back to gets it as well.
+    ///
+    /// # Errors
+    /// It cannot be put in force, and nothing has changed; or it is in force but cannot be written, and the next start
+    /// does not know of it.
+    pub fn change_at_once(
+        &mut self,
+        author: &str,
+        reason: &str,
+        make: impl Fn(&Config) -> Result<Config, Problem>,
+        target: &mut dyn Target,
+    ) -> Result<Option<Revision>, Problem> {
+        let next = make(&self.config)?;
+        if next == self.config {
+            return Ok(None);
+        }
+        target.prepare(&next)?;
+        target.install()?;
+        self.config = next;
+        let written = self.write_at_once(author, reason, make);
+        written.map(Some).map_err(|problem| Problem {
+            cause: format!("{}; the change is in force all the same, but a start would not know of it", problem.cause),
+            ..problem
+        })
+    }
+
+    /// Writes what is in force. Where a change waits, what it goes back to is written first, with this change in it: dies
+    /// the box in between, that is what it starts with, and the change that waited is taken back.
+    fn write_at_once(
+        &mut self,
+        author: &str,
+        reason: &str,
+        make: impl Fn(&Config) -> Result<Config, Problem>,
+    ) -> Result<Revision, Problem> {
+        let Some((pending, _)) = self.pending.clone() else { return self.write(author, reason, &self.config, None) };
+        let former = self.at(pending.back_to)?;
+        // Where the former state does not know the thing there is nothing to change in it.
+        let former = make(&former).unwrap_or(former);
+        let back_to = self.write(author, reason, &former, Some(None))?;
+        let since_ms = self.clock.wall_ms();
+        let window_ms = pending.left_s.saturating_mul(1000);
+        let waiting = Pending { back_to, window_ms, since_ms };
+        let revision = self.write(&pending.author, &pending.reason, &self.config, Some(Some(&waiting)))?;
+        self.store.pin(Some(back_to));
+        if let Some((waits, _)) = &mut self.pending {
+            (waits.revision, waits.back_to) = (revision, back_to);
+        }
+        Ok(revision)
+    }
+
+    /// Writes a whole configuration, and with `pending` what is known of a change that waits.
+    fn write(
+        &self,
+        author: &str,
+        reason: &str,
+        config: &Config,
+        pending: Option<Option<&Pending>>,
+    ) -> Result<Revision, Problem> {
+        let (present, _) = self.present()?;
+        let wanted = config.to_resources().map_err(store_problem)?;
+        let mut transaction = difference(&present, &wanted, origin(author, reason)?);
+        match pending {
+            None => {}
+            Some(None) => transaction = transaction.delete(setting(PENDING)?),
+            Some(Some(pending)) => transaction = transaction.put(setting(PENDING)?, pending_value(pending)?),
+        }
+        self.store.commit(&transaction).map_err(store_problem)
     }
 
     /// Puts the store back after a change that could not be put in force.
@@ -429,10 +501,7 @@ impl Keeper {
         let key = match item {
             Some(("rules", name)) => Key::new(Kind::Rules, name),
             Some(("agents", id)) => Key::new(Kind::Agents, id),
-            Some(("flags", place)) => {
-                let place: usize = place.trim_start_matches('#').parse().unwrap_or_default();
-                Key::new(Kind::Flags, Config::flag_resource(place))
-            }
+            Some(("flags", name)) => Key::new(Kind::Flags, name),
             Some(("services", _)) => Key::new(Kind::Settings, Config::SERVICES_RESOURCE),
             _ => Key::new(Kind::Settings, Config::REST_RESOURCE),
         };

@@ -1,4 +1,4 @@
-//! Names and numbers that people type: interface, rule and agent.
+//! Names and numbers that people type: interface, rule, service, flag and agent.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,7 +25,7 @@ macro_rules! as_text {
         }
     )+};
 }
-as_text!(InterfaceName, RuleName, ServiceName, Mac);
+as_text!(InterfaceName, RuleName, ServiceName, FlagName, VariantName, Mac);
 
 /// A network interface's name, as the kernel allows them (`dev_valid_name` in net/core/dev.c): 1 to 15 bytes, no `/`,
 /// no `:`, no white space, neither `.` nor `..`. Only printable ASCII is taken here.
@@ -64,19 +64,51 @@ impl FromStr for InterfaceName {
     }
 }
 
-/// A rule's name: 1 to 40 of `a-z`, `A-Z`, `0-9`, `-`, `_` and `.`. It names the rule in tables and to `weir steer remove`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RuleName(String);
+/// Names of things that people name: 1 to 40 of `a-z`, `A-Z`, `0-9`, `-`, `_` and `.`.
+macro_rules! short_names {
+    ($($(#[$doc:meta])* $name:ident, $whose:literal, $example:literal;)+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Problem;
+
+            fn from_str(text: &str) -> Result<Self, Problem> {
+                short(text, $whose, $example).map(Self)
+            }
+        }
+    )+};
+}
+
+short_names! {
+    /// A rule's name. It names the rule in tables and to `weir steer remove`.
+    RuleName, "a rule's name", "telemetry-5004";
+    /// A service's name.
+    ServiceName, "a service's name", "web";
+    /// A flag's name.
+    FlagName, "a flag's name", "streaming-canary";
+    /// The name of a flag's variant.
+    VariantName, "a variant's name", "candidate";
+}
 
 impl RuleName {
-    /// The longest name in bytes: it leaves room for the other columns of an 80-column table.
+    /// The longest name in bytes, of rules and of all others: it leaves room for the other columns of an 80-column table.
     pub const LONGEST: usize = 40;
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 
     /// The name of a rule that was given none: `rule-N`.
     pub fn numbered(number: usize) -> Self {
@@ -84,43 +116,10 @@ impl RuleName {
     }
 }
 
-impl fmt::Display for RuleName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl FromStr for RuleName {
-    type Err = Problem;
-
-    fn from_str(text: &str) -> Result<Self, Problem> {
-        short(text, "a rule's name", "telemetry-5004").map(Self)
-    }
-}
-
-/// A service's name: as a rule's.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ServiceName(String);
-
-impl ServiceName {
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for ServiceName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
-impl FromStr for ServiceName {
-    type Err = Problem;
-
-    fn from_str(text: &str) -> Result<Self, Problem> {
-        short(text, "a service's name", "web").map(Self)
+impl FlagName {
+    /// The name of a flag that was given none: `flag-N`.
+    pub fn numbered(number: usize) -> Self {
+        Self(format!("flag-{number}"))
     }
 }
 

@@ -9,7 +9,7 @@ use weir_ebpf_abi::rules::{Match, Prefix, masks_with_any};
 use weir_ebpf_abi::services::{self, ServiceKey, Wrap};
 
 use crate::config::{self, Encapsulation, RuleAction, ServiceSpec};
-use crate::matching::{IpPrefix, MatchExpression, ModalitySet, Range};
+use crate::matching::{IpPrefix, MatchExpression, Range};
 
 // The file promises no more than the tables hold.
 const _: () = assert!(config::MAX_RULES == layout::MAX_RULES);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_appliance_control::config::Config;
+use weir_appliance_control::config::{Config, FlagSpec, FlagState};
 use weir_appliance_control::keeper::{FromFile, Keeper, Manner, Started, Target};
 use weir_appliance_control::problem::Problem;
 use weir_appliance_control::resources::{
@@ -225,4 +225,82 @@ fn the_history_has_a_row_for_each_revision() {
     // Three rules and their order go; two come, with their order; two go, with their order.
     assert_eq!(seen, [(4, 4), (3, 3), (2, 3)]);
     assert_eq!(keeper.origin("rules[a].share"), "revision 4 (root (uid 0))");
+}
+
+/// Whether the one flag is on: in force, and in what a start would find.
+fn flag_is_on(rig: &Rig, keeper: &Keeper) -> (bool, bool) {
+    let on = |config: &Config| config.flags()[0].state == FlagState::On;
+    (on(keeper.config()), on(rig.start(None).0.config()))
+}
+
+#[test]
+fn a_kill_does_not_wait_and_is_not_taken_back() {
+    let mut rig = Rig::new();
+    let (mut keeper, _, _) = rig.start(Some(&file(&["a"])));
+    let flag = "flag-1".parse().expect("a name");
+    let kill = |config: &Config| config.kill_flag(&flag);
+    rig.change(&mut keeper, &["a", "b"], &within(30)).expect("made").expect("a revision");
+    let waiting = keeper.pending().expect("it waits");
+    keeper.change_at_once("anna", "it hurts", kill, &mut rig.target).expect("made").expect("a revision");
+    assert_eq!(rig.target.rules, ["a", "b"], "what waits is in force still");
+    let waits = keeper.pending().expect("it still waits");
+    assert_eq!((&waits.author, &waits.reason), (&waiting.author, &waiting.reason));
+    assert!(waits.back_to > waiting.revision && waits.left_s <= waiting.left_s);
+
+    keeper.revert("anna", "no", &mut rig.target).expect("taken back");
+    assert_eq!(rig.target.rules, ["a"]);
+    assert_eq!(flag_is_on(&rig, &keeper), (false, false));
+    assert_eq!(keeper.change_at_once("anna", "again", kill, &mut rig.target), Ok(None), "it is off already");
+    let missing = "nobody".parse().expect("a name");
+    keeper.change_at_once("anna", "", |config| config.kill_flag(&missing), &mut rig.target).expect_err("no such flag");
+}
+
+#[test]
+fn a_start_after_a_kill_takes_back_what_waited_and_leaves_the_flag_off() {
+    let mut rig = Rig::new();
+    let (mut keeper, _, _) = rig.start(Some(&file(&["a"])));
+    let flag = "flag-1".parse().expect("a name");
+    rig.change(&mut keeper, &["a", "b"], &within(30)).expect("made").expect("a revision");
+    keeper.change_at_once("anna", "", |config| config.kill_flag(&flag), &mut rig.target).expect("made");
+    drop(keeper);
+    let (keeper, _, reverted) = rig.start(None);
+    assert!(reverted.is_some());
+    assert_eq!(names(keeper.config()), ["a"]);
+    assert_eq!(keeper.config().flags()[0].state, FlagState::Off);
+}
+
+#[test]
+fn a_step_of_a_schedule_is_made_once() {
+    let text = "flags: [{name: f, to: [streaming], share: 5%, schedule: [\
+                {at: 2026-01-01T00:00:00Z, share: 25%}, {at: 2026-01-02T00:00:00Z, share: 50%}]}]";
+    let config = Config::parse(text).expect("a configuration");
+    let day = |day: i64| 1_767_225_600 + (day - 1) * 86_400;
+    let share = |config: &Config| config.flags()[0].share.to_string();
+    assert!(config.scheduled(day(1) - 1).is_none());
+    let (first, said) = config.scheduled(day(1)).expect("its time has come");
+    assert_eq!((share(&first), first.flags()[0].schedule.len()), ("25%".into(), 1));
+    assert_eq!(said, "flag f has 25% as planned for 2026-01-01T00:00:00Z");
+    assert!(first.scheduled(day(1) - 3600).is_none(), "a clock that is set back makes no step again");
+    let (both, _) = config.scheduled(day(9)).expect("two at once");
+    assert_eq!((share(&both), both.flags()[0].schedule.len()), ("50%".into(), 0));
+}
+
+#[test]
+fn flags_are_turned_on_in_their_order() {
+    let text = "flags:\n  - {name: a, to: [streaming], share: 5%, state: off}\n  \
+                - {name: b, to: [streaming], share: 5%, state: off, requires: [a]}";
+    let config = Config::parse(text).expect("a configuration");
+    let on = |config: &Config, name: &str| {
+        let flag = config.flag(&name.parse().expect("a name")).expect("it is there").clone();
+        config.set_flag(FlagSpec { state: FlagState::On, ..flag })
+    };
+    let refused = on(&config, "b").expect_err("a is off");
+    assert_eq!((refused.value.as_str(), refused.cure.as_str()), ("b", "turn that on first: weir flag set a --on"));
+    let both = on(&on(&config, "a").expect("it requires nothing"), "b").expect("a is on");
+    let killed = both.kill_flag(&"a".parse().expect("a name")).expect("it is there");
+    let less = killed.flag(&"b".parse().expect("a name")).expect("it is there").clone();
+    let less = FlagSpec { share: "1%".parse().expect("a share"), ..less };
+    killed.set_flag(less).expect("less of it needs no order");
+    let removed = both.remove_flag(&"a".parse().expect("a name")).expect_err("b requires it");
+    assert!(removed.cause.contains("flag b requires"), "{removed}");
 }

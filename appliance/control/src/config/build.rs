@@ -1,5 +1,6 @@
 //! From the file as written to the typed configuration: every value is judged here, and the error knows its place.
 
+mod flags;
 mod services;
 
 use std::collections::BTreeMap;
@@ -30,10 +31,7 @@ pub(super) fn build(file: &raw::File) -> Result<Config, ConfigError> {
         let spec = rule(place, raw)?;
         judge.rule(&spec).map(|()| spec).map_err(|refused| raw.locate(refused))
     })?;
-    let flags = each(file.flags.as_ref(), |_, raw| {
-        let spec = flag(raw)?;
-        judge.flag(&spec).map(|()| spec).map_err(|refused| raw.locate(refused))
-    })?;
+    let flags = flags::flags(file, &mut judge)?;
     let mut agents = each(file.agents.as_ref(), |_, raw| {
         let spec = agent(raw)?;
         judge.agent(&spec).map(|()| spec).map_err(|refused| raw.locate(refused))
@@ -79,13 +77,6 @@ impl Locate for Spanned<raw::Rule> {
             "durable" => at(&self.value.durable),
             _ => at(&self.value.action),
         };
-        refused_at(place, self.referenced, refused)
-    }
-}
-
-impl Locate for Spanned<raw::Flag> {
-    fn locate(&self, refused: Refused) -> ConfigError {
-        let place = if refused.key == "to" { at(&self.value.to) } else { at(&self.value.share) };
         refused_at(place, self.referenced, refused)
     }
 }
@@ -158,11 +149,6 @@ fn rule(place: usize, item: &Spanned<raw::Rule>) -> Result<RuleSpec, ConfigError
         share: optional(raw.share.as_ref())?.unwrap_or_default(),
         durable: raw.durable.as_ref().map_or(Ok(false), |text| typed(text, read_switch))?,
     })
-}
-
-fn flag(item: &Spanned<raw::Flag>) -> Result<FlagSpec, ConfigError> {
-    let to = need(&item.value.to, "to", item)?;
-    Ok(FlagSpec { to: takers(Some(to))?, share: value(need(&item.value.share, "share", item)?)? })
 }
 
 fn agent(item: &Spanned<raw::Agent>) -> Result<AgentSpec, ConfigError> {

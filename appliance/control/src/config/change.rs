@@ -2,8 +2,10 @@
 
 use super::judge::{Judge, Refused};
 use super::*;
-use crate::name::{AgentId, InterfaceName, RuleName, ServiceName};
+use crate::flags::{self, Standing};
+use crate::name::{AgentId, FlagName, InterfaceName, RuleName, ServiceName};
 use crate::problem::Problem;
+use crate::share::Share;
 
 impl Config {
     /// The same configuration attached to these interfaces instead, each with its settings if the file has some:
@@ -129,6 +131,76 @@ impl Config {
         Ok(changed)
     }
 
+    /// The flag of this name.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn flag(&self, name: &FlagName) -> Result<&FlagSpec, Problem> {
+        self.flags.iter().find(|flag| flag.name == *name).ok_or_else(|| {
+            Problem::new(name.to_string(), "no flag has this name", "see the names with: weir flag list")
+        })
+    }
+
+    /// The configuration with this flag, in place of the one of the same name if there is one. A flag is turned on, or
+    /// given more, only when those that it requires work: features are enabled in their order.
+    ///
+    /// # Errors
+    /// A value is out of its range, a prerequisite is missing or does not work, or there are too many flags.
+    pub fn set_flag(&self, flag: FlagSpec) -> Result<Self, Problem> {
+        let (name, before) = (flag.name.clone(), self.flag(&flag.name).ok());
+        let had = before.filter(|flag| flag.state == FlagState::On).map_or(Share::NONE, |flag| flag.share);
+        let more = flag.state == FlagState::On && flag.share > had;
+        let mut changed = self.clone();
+        changed.flags.retain(|other| other.name != name);
+        changed.flags.push(flag);
+        changed.flags.sort_by(|one, other| one.name.cmp(&other.name));
+        let changed = changed.judged()?;
+        let found = flags::resolve(&changed.flags).into_iter().find(|one| one.flag.name == name);
+        if let (true, Some(Standing::Waits(required))) = (more, found.map(|one| one.standing)) {
+            let cause = format!("it requires {required}, which does not work now");
+            let cure = format!("turn that on first: weir flag set {required} --on");
+            return Err(Problem::new(name.to_string(), cause, cure));
+        }
+        Ok(changed)
+    }
+
+    /// The configuration without the flag of this name.
+    ///
+    /// # Errors
+    /// No flag has this name, or another requires it.
+    pub fn remove_flag(&self, name: &FlagName) -> Result<Self, Problem> {
+        self.flag(name)?;
+        let mut changed = self.clone();
+        changed.flags.retain(|flag| flag.name != *name);
+        changed.judged()
+    }
+
+    /// The configuration with the flag of this name off.
+    ///
+    /// # Errors
+    /// No flag has this name.
+    pub fn kill_flag(&self, name: &FlagName) -> Result<Self, Problem> {
+        self.flag(name)?;
+        let mut changed = self.clone();
+        changed.flags.iter_mut().filter(|flag| flag.name == *name).for_each(|flag| flag.state = FlagState::Off);
+        Ok(changed)
+    }
+
+    /// The configuration after all steps of flags' schedules whose time has come, and a sentence for each; `None` where
+    /// there is none. A step goes with its time, so a clock that is set back makes none of them again.
+    pub fn scheduled(&self, now_s: i64) -> Option<(Self, String)> {
+        let mut changed = self.clone();
+        let mut done = Vec::new();
+        for flag in &mut changed.flags {
+            let due = flag.schedule.iter().take_while(|step| step.at.unix_seconds() <= now_s).count();
+            if let Some(last) = flag.schedule.drain(..due).next_back() {
+                flag.share = last.share;
+                done.push(format!("flag {} has {} as planned for {}", flag.name, last.share, last.at));
+            }
+        }
+        (!done.is_empty()).then(|| (changed, done.join("; ")))
+    }
+
     pub(super) fn judged(self) -> Result<Self, Problem> {
         let mut judge = Judge::new(self.enabled());
         let judged = (|| {
@@ -139,6 +211,9 @@ impl Config {
             self.services.iter().try_for_each(|spec| judge.service(spec))
         })();
         judged.map_err(|refused: Refused| refused.problem)?;
+        flags::judge(&self.flags)
+            .and_then(|()| judge.room_for_flags(&self.flags))
+            .map_err(|(_, _, problem)| problem)?;
         Ok(self)
     }
 }

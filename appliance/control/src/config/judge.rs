@@ -3,15 +3,15 @@
 //! The file's reader and the changes made over the control socket ask the same judge, so neither can make a
 //! configuration that the other would refuse.
 
+mod flags;
 mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::*;
-use crate::name::{AgentId, InterfaceName, RuleName, ServiceName};
+use crate::name::{AgentId, FlagName, InterfaceName, RuleName, ServiceName};
 use crate::problem::Problem;
-use crate::share::Share;
 
 /// A refused item and the key that is at fault.
 #[derive(Debug)]
@@ -35,8 +35,7 @@ pub(super) struct Judge {
     enabled: BTreeSet<FeatureName>,
     interfaces: BTreeSet<InterfaceName>,
     rules: BTreeSet<RuleName>,
-    flags: usize,
-    flag_points: u16,
+    flags: BTreeSet<FlagName>,
     /// Type and address of each.
     agents: BTreeMap<AgentId, (u32, IpAddr)>,
     egress: BTreeSet<InterfaceName>,
@@ -92,29 +91,6 @@ impl Judge {
         if !self.rules.insert(spec.name.clone()) {
             return refuse("name", &spec.name, "another rule has this name", "choose a name that no other rule has");
         }
-        Ok(())
-    }
-
-    pub(super) fn flag(&mut self, spec: &FlagSpec) -> Result<(), Refused> {
-        if self.flags == MAX_FLAGS {
-            return refuse("share", spec.share, format!("there are more than {MAX_FLAGS} flags"), "remove some");
-        }
-        if spec.to.is_empty() {
-            return refuse("to", "[]", "a flag needs somebody who takes the frames", "name a feature");
-        }
-        self.takers(&spec.to)?;
-        let left = Share::ALL.basis_points() - self.flag_points;
-        if spec.share.basis_points() > left {
-            let left = Share::from_basis_points(left).unwrap_or(Share::NONE);
-            return refuse(
-                "share",
-                spec.share,
-                "all flags together are more than 100%",
-                format!("write at most {left} here"),
-            );
-        }
-        self.flags += 1;
-        self.flag_points += spec.share.basis_points();
         Ok(())
     }
 

@@ -10,8 +10,12 @@ pub const MAX_CLASSES: usize = 64;
 pub const MAX_INTERFACES: usize = 64;
 /// Queues of one interface.
 pub const MAX_QUEUES: u32 = 64;
-/// Flag shares: each takes a range of the 10 000 buckets.
+/// Flags: a table of the classifier is made of all of them at every change.
 pub const MAX_FLAGS: usize = 64;
+/// Variants of one flag.
+pub const MAX_VARIANTS: usize = 16;
+/// Planned changes of one flag's share.
+pub const MAX_FLAG_STEPS: usize = 32;
 /// The longest configuration file in bytes: 4096 agents and 1024 rules at their longest take less than half of it.
 pub const MAX_FILE_BYTES: usize = 4 << 20;
 /// Descriptors of one receive ring: the kernel wants a power of two; fewer than 64 starve a driver's batch.

@@ -102,7 +102,29 @@ pub(super) struct Rule {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Flag {
+    pub(super) name: Option<Text>,
+    pub(super) state: Option<Text>,
     pub(super) to: Option<List<String>>,
+    pub(super) share: Option<Text>,
+    #[serde(rename = "match")]
+    pub(super) matches: Option<Text>,
+    pub(super) requires: Option<List<String>>,
+    pub(super) variants: Option<List<Variant>>,
+    pub(super) schedule: Option<List<Step>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Variant {
+    pub(super) name: Option<Text>,
+    pub(super) to: Option<List<String>>,
+    pub(super) weight: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Step {
+    pub(super) at: Option<Text>,
     pub(super) share: Option<Text>,
 }
 

@@ -51,8 +51,10 @@ macro_rules! words {
 pub(super) use words;
 
 // Behind the macro, which it uses.
+mod flags;
 mod services;
 
+pub use flags::*;
 pub use services::*;
 
 words! {
@@ -245,16 +247,6 @@ pub struct RuleSpec {
     /// Whether the frames are written to the durable log as well (default false); only for actions that have takers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub durable: bool,
-}
-
-/// A share of the flows that no rule took.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FlagSpec {
-    /// Who takes them; not empty.
-    pub to: Vec<FeatureName>,
-    /// How many; all flags together at most 100%.
-    pub share: Share,
 }
 
 /// An agent: where frames to it go.

@@ -7,10 +7,12 @@ use super::*;
 use crate::taker::FeatureName;
 
 /// Keys that an item cannot be without.
-const REQUIRED: [(&str, &[&str]); 5] = [
+const REQUIRED: [(&str, &[&str]); 7] = [
     ("interfaces[]", &["name"]),
     ("rules[]", &["match", "action"]),
-    ("flags[]", &["to", "share"]),
+    ("flags[]", &["share"]),
+    ("flags[].variants[]", &["name"]),
+    ("flags[].schedule[]", &["at", "share"]),
     ("agents[]", &["id", "address", "mac", "interface"]),
     ("services[]", &["name", "address", "protocol"]),
 ];
@@ -45,6 +47,10 @@ fn known() -> Vec<(&'static str, Value)> {
         ("rules[].durable", json!({"type": "boolean"})),
         ("flags[].to[]", feature()),
         ("flags[].share", share()),
+        ("flags[].state", words(FlagState::ALL.iter().map(|word| word.as_str()).collect())),
+        ("flags[].variants[].to[]", feature()),
+        ("flags[].variants[].weight", whole(0, MAX_WEIGHT)),
+        ("flags[].schedule[].share", share()),
         ("agents[].weight", whole(1, MAX_WEIGHT)),
         ("agents[].draining", json!({"type": "boolean"})),
         ("services[].protocol", words(ServiceProtocol::ALL.iter().map(|word| word.as_str()).collect())),
@@ -151,6 +157,13 @@ mod tests {
                             word.as_str().unwrap_or_default()
                         )
                     }
+                    "flags[].state" => format!("flags: [{{to: [streaming], share: 1%, state: {word}}}]"),
+                    "flags[].variants[].to[]" => {
+                        let name = word.as_str().unwrap_or_default();
+                        format!(
+                            "features: {{{name}: {{}}}}\nflags: [{{share: 1%, variants: [{{name: v, to: [{name}]}}]}}]"
+                        )
+                    }
                     "interfaces[].mode" => format!("interfaces: [{{name: e, mode: {word}}}]"),
                     "services[].protocol" => service(&format!("protocol: {word}")),
                     "services[].health.check" => service(&format!("protocol: tcp, port: 1, health: {{check: {word}}}")),
@@ -172,8 +185,11 @@ mod tests {
     #[test]
     fn what_is_required_is_missed_by_the_parser() {
         for (item, keys) in REQUIRED {
-            let list = item.trim_end_matches("[]");
-            let refused = Config::parse(&format!("{list}: [{{}}]")).expect_err(list);
+            let file = match item.trim_end_matches("[]").split_once("[].") {
+                None => format!("{}: [{{}}]", item.trim_end_matches("[]")),
+                Some((list, inner)) => format!("{list}: [{{share: 1%, {inner}: [{{}}]}}]"),
+            };
+            let refused = Config::parse(&file).expect_err(item);
             assert_eq!(refused.problem.value, keys[0], "{refused}");
         }
     }

@@ -42,12 +42,6 @@ impl Config {
     /// Name of the setting that is all services: they name agents, so they are read when those are there.
     pub const SERVICES_RESOURCE: &str = "services";
 
-    /// Name of the flag at a place of the list, from 1.
-    #[must_use]
-    pub fn flag_resource(place: usize) -> String {
-        format!("flag-{place:04}")
-    }
-
     /// Whether a resource is part of a configuration.
     #[must_use]
     pub fn is_made_of(key: &Key) -> bool {
@@ -79,8 +73,8 @@ impl Config {
         for agent in &self.agents {
             put(Kind::Agents, agent.id.to_string(), serde_json::to_vec(agent))?;
         }
-        for (flag, place) in self.flags.iter().zip(1..) {
-            put(Kind::Flags, Self::flag_resource(place), serde_json::to_vec(flag))?;
+        for flag in &self.flags {
+            put(Kind::Flags, flag.name.to_string(), serde_json::to_vec(flag))?;
         }
         let order: Vec<&RuleName> = self.rules.iter().map(|rule| &rule.name).collect();
         put(Kind::Settings, ORDER.to_owned(), serde_json::to_vec(&order))?;
@@ -106,6 +100,7 @@ impl Config {
         config.rules = all::<RuleSpec>(entries, Kind::Rules)?;
         config.rules.sort_by_key(|rule| place.get(&rule.name).copied().unwrap_or(usize::MAX));
         config.flags = all::<FlagSpec>(entries, Kind::Flags)?;
+        config.flags.sort_by(|one, other| one.name.cmp(&other.name));
         config.agents = all::<AgentSpec>(entries, Kind::Agents)?;
         config.agents.sort_by_key(|agent| agent.id);
         config.services = found(Self::SERVICES_RESOURCE).map(read).transpose()?.unwrap_or_default();

@@ -36,7 +36,7 @@ impl Config {
             let durable = if spec.durable { ", durable: true" } else { "" };
             format!("{{name: {name}, match: {matches}, action: {}{to}, share: {}{durable}}}", spec.action, spec.share)
         })?;
-        list(out, "flags", &self.flags, |spec| format!("{{to: {}, share: {}}}", names(&spec.to), spec.share))?;
+        list(out, "flags", &self.flags, flag)?;
         list(out, "agents", &self.agents, |spec| {
             let AgentSpec { id, address, mac, interface, kind, weight, modality, draining } = spec;
             let draining = if *draining { ", draining: true" } else { "" };
@@ -62,6 +62,39 @@ impl Config {
         )?;
         writeln!(out, "control: {{socket: {}}}", quoted(&self.control.socket.to_string_lossy()))
     }
+}
+
+fn flag(spec: &FlagSpec) -> String {
+    let FlagSpec { name, state, to, share, matches, requires, variants, schedule } = spec;
+    let mut text = format!("{{name: {}, state: {state}", quoted(name.as_str()));
+    let mut add = |key: &str, value: String| text += &format!(", {key}: {value}");
+    if !to.is_empty() {
+        add("to", names(to));
+    }
+    add("share", share.to_string());
+    if !matches.is_any() {
+        add("match", quoted(&matches.to_string()));
+    }
+    if !requires.is_empty() {
+        add("requires", flow(requires, |name| quoted(name.as_str())));
+    }
+    if !variants.is_empty() {
+        let variant = |VariantSpec { name, to, weight }: &VariantSpec| {
+            let to = if to.is_empty() { String::new() } else { format!(", to: {}", names(to)) };
+            format!("{{name: {}{to}, weight: {weight}}}", quoted(name.as_str()))
+        };
+        add("variants", flow(variants, variant));
+    }
+    if !schedule.is_empty() {
+        let step = |step: &FlagStep| format!("{{at: {}, share: {}}}", quoted(&step.at.to_string()), step.share);
+        add("schedule", flow(schedule, step));
+    }
+    text + "}"
+}
+
+/// A list in one line.
+fn flow<T>(items: &[T], item: impl Fn(&T) -> String) -> String {
+    format!("[{}]", items.iter().map(item).collect::<Vec<_>>().join(", "))
 }
 
 fn service(spec: &ServiceSpec) -> String {
@@ -93,7 +126,7 @@ fn list<T>(out: &mut String, key: &str, items: &[T], line: impl Fn(&T) -> String
 }
 
 fn names(features: &[FeatureName]) -> String {
-    format!("[{}]", features.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", "))
+    flow(features, |name| name.to_string())
 }
 
 /// A YAML double-quoted scalar (YAML 1.2, section 7.3.1), so that no name can be read as a number, a date or null.

@@ -3,10 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::change::{Changed, ConfigRequest, ConfigValue, HistoryRow};
-use super::{AgentStatus, FlowExplanation, FlowTuple, HexBytes, RuleStatus, ServiceStatus, Status, WhyFrame};
+use super::{
+    AgentStatus, FlagChange, FlagStatus, FlowExplanation, FlowTuple, HexBytes, RuleStatus, ServiceStatus, Status,
+    WhyFrame,
+};
 use crate::config::{AgentSpec, Difference, RuleSpec, ServiceSpec};
 use crate::keeper::Manner;
-use crate::name::{AgentId, RuleName, ServiceName};
+use crate::name::{AgentId, FlagName, RuleName, ServiceName};
 use crate::problem::Problem;
 use crate::taker::FeatureName;
 
@@ -72,6 +75,32 @@ pub enum Request {
         agent: AgentId,
         /// Whether it drains.
         draining: bool,
+    },
+    /// The flags with what becomes of them.
+    #[serde(rename = "flag.list")]
+    FlagList,
+    /// A new flag, or new values for a known one.
+    #[serde(rename = "flag.set")]
+    FlagSet {
+        /// Its name.
+        name: FlagName,
+        /// What changes.
+        change: FlagChange,
+    },
+    /// One flag less.
+    #[serde(rename = "flag.remove")]
+    FlagRemove {
+        /// Its name.
+        name: FlagName,
+    },
+    /// Off at once, also while another change waits for its confirmation; taking that back leaves the flag off.
+    #[serde(rename = "flag.kill")]
+    FlagKill {
+        /// Its name.
+        name: FlagName,
+        /// Why.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
     },
     /// Why a flow or a frame goes where it goes.
     #[serde(rename = "why")]
@@ -148,6 +177,8 @@ pub enum Answer {
     Agents(Vec<AgentStatus>),
     /// To `service.list`, in the order of the configuration.
     Services(Vec<ServiceStatus>),
+    /// To `flag.list`, by name.
+    Flags(Vec<FlagStatus>),
     /// To `why` about a flow.
     Flow(Box<FlowExplanation>),
     /// To `why` about a frame.

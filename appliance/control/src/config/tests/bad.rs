@@ -134,10 +134,10 @@ fn rules_and_flags() {
             "no other",
         ),
         (
-            "flags: [{to: [streaming], share: 60%}, {to: [streaming], share: 60%}]",
-            "1:65: 60%",
-            "together",
-            "at most 40%",
+            "flags: [{name: f, to: [streaming], share: 60%}, {name: f, to: [streaming], share: 60%}]",
+            "1:56: f",
+            "another flag",
+            "no other",
         ),
         ("flags: [{to: [], share: 60%}]", "1:14: []", "needs somebody", "feature"),
     ]);

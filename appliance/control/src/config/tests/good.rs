@@ -31,7 +31,11 @@ fn the_example_is_typed_whole() {
         rules,
         ["telemetry udp dport 48102 100%", "video-sample udp dport 5004 5%", "no-telnet tcp dport 23 100%"]
     );
-    assert_eq!(config.flags(), [FlagSpec { to: vec![FeatureName::STREAMING], share: "5%".parse().expect("a share") }]);
+    let [flag] = config.flags() else { panic!("{:?}", config.flags()) };
+    assert_eq!(
+        (flag.name.as_str(), flag.share.to_string(), flag.to.as_slice()),
+        ("flag-1", "5%".into(), [FeatureName::STREAMING].as_slice())
+    );
     let agent = &config.agents()[0];
     assert_eq!(
         (agent.id.get(), agent.mac.octets()[5], agent.weight, agent.modality.map(crate::matching::ModalitySet::bits)),
