@@ -109,7 +109,7 @@ fn help(mut command: clap::Command, words: &[OsString]) -> String {
 mod tests {
     use super::*;
     use crate::answer::Failure;
-    use crate::{agent, config, demo, load, replay, service, status, steer, top, why};
+    use crate::{agent, config, demo, flag, load, replay, service, status, steer, top, why};
 
     #[derive(Debug, Parser)]
     #[command(name = "weir", version = "1.2.3")]
@@ -126,6 +126,8 @@ mod tests {
         Revert(config::SettleArgs),
         #[command(subcommand)]
         Service(service::ServiceCommand),
+        #[command(subcommand)]
+        Flag(flag::FlagCommand),
         Why(why::WhyArgs),
         Replay(replay::ReplayArgs),
         #[command(subcommand)]
@@ -178,6 +180,13 @@ mod tests {
             "service remove web",
             "service drain 7 --reason upgrade --confirm-within 5m",
             "service undrain 7",
+            "flag list",
+            "flag show canary --json",
+            "flag set canary --to streaming --share 5% --match udp:48102 --requires base --on --confirm-within 60s",
+            "flag set ab --share 25% --variant control=1 --variant candidate=1:streaming --step 2026-12-01T06:00:00Z=50%",
+            "flag set ab --off --requires-none --no-steps",
+            "flag kill canary --reason slow",
+            "flag remove canary",
             "why 10.0.0.1:5000-10.0.0.2:48100/udp",
             "why --pcap x.pcap --json --frame 3",
             "replay x.pcap --json",

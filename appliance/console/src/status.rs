@@ -13,8 +13,8 @@ use weir_ebpf_abi::reason::Reason;
 use crate::answer::{Ask, Exit, Outcome, json, unexpected};
 use crate::numbers::{bytes, duration, exact, micros, percent, short};
 use crate::placement;
-use crate::service;
 use crate::table::{Column, Table, WIDTH, cut};
+use crate::{flag, service};
 
 /// Show the state on one page: ports with their mode, processes, rings, counters, features.
 ///
@@ -92,6 +92,9 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
         for line in sends_lines(feature, sends) {
             writeln!(out, "{}", cut(&line, WIDTH))?;
         }
+    }
+    if !status.flags.is_empty() {
+        section(out, &flag::table(&status.flags), "")?;
     }
     if !status.services.is_empty() {
         section(out, &service::table(&status.services), "")?;

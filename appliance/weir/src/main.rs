@@ -32,6 +32,7 @@ use weir_appliance_console::chaos::ChaosCommand;
 use weir_appliance_console::config::{ConfigCommand, SettleArgs};
 use weir_appliance_console::demo::DemoArgs;
 use weir_appliance_console::doctor::DoctorArgs;
+use weir_appliance_console::flag::FlagCommand;
 use weir_appliance_console::line;
 use weir_appliance_console::load::{LoadCommand, expanded};
 use weir_appliance_console::log::LogCommand;
@@ -78,6 +79,9 @@ enum Command {
     Confirm(SettleArgs),
     /// Take back the change that waits for its confirmation.
     Revert(SettleArgs),
+    /// Flags: which share of the flows features see.
+    #[command(subcommand)]
+    Flag(FlagCommand),
     /// Services: virtual addresses whose connections are shared among agents.
     #[command(subcommand)]
     Service(ServiceCommand),
@@ -181,6 +185,7 @@ fn run(command: Command, out: &mut dyn Write) -> Outcome {
         Command::Config(args) => args.run(out),
         Command::Confirm(args) => args.confirm(out),
         Command::Revert(args) => args.revert(out),
+        Command::Flag(args) => args.run(out),
         Command::Service(args) => args.run(out),
         Command::Why(args) => match args.flow {
             Some(flow) => args.run_flow(flow, out),

@@ -126,7 +126,7 @@ fn list<T>(out: &mut String, key: &str, items: &[T], line: impl Fn(&T) -> String
 }
 
 fn names(features: &[FeatureName]) -> String {
-    flow(features, |name| name.to_string())
+    flow(features, ToString::to_string)
 }
 
 /// A YAML double-quoted scalar (YAML 1.2, section 7.3.1), so that no name can be read as a number, a date or null.

@@ -36,6 +36,9 @@ pub struct Status {
     /// Workers that were killed for breaking the rules since the dataplane started.
     #[serde(default)]
     pub evicted: u64,
+    /// The flags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<super::FlagStatus>,
     /// The services.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<super::ServiceStatus>,

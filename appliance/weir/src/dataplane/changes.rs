@@ -8,13 +8,14 @@ use weir_appliance_control::config::{Config, Layer, Layered};
 use weir_appliance_control::keeper::{FromFile, Keeper, Manner, PendingChange, Started, Target};
 use weir_appliance_control::management;
 use weir_appliance_control::message::{Answer, Changed, ConfigRequest, ConfigValue, HistoryRow};
+use weir_appliance_control::name::FlagName;
 use weir_appliance_control::problem::Problem;
 use weir_appliance_control::resources::{Change, Clock, DurableStore, Retention, Revision, SystemClock};
 use weir_dataplane_pool::pool::Request;
 
 use super::control::{install, internal};
 use super::steering::{Steering, steering};
-use super::{Dataplane, lock};
+use super::{Dataplane, flags, lock};
 use crate::place::Place;
 use crate::seed::Seed;
 
@@ -126,21 +127,49 @@ fn put(
     Ok(Changed { text, saved: confirm_within_s.is_none(), revision, confirm_within_s })
 }
 
-/// Takes back what nobody confirmed in time. Called by the main thread, several times a second.
+/// Turns a flag off before anything else.
+pub(super) fn kill(dataplane: &Dataplane, author: &str, name: &FlagName, reason: &str) -> Result<Changed, Problem> {
+    let mut keeper = lock(&dataplane.keeper);
+    let make = |config: &Config| config.kill_flag(name);
+    let revision = keeper.change_at_once(author, reason, make, &mut InForce::of(dataplane))?;
+    let text = flags::killed(keeper.config(), name);
+    tracing::warn!("{text}: killed by {author}{}{reason}", if reason.is_empty() { "" } else { ": " });
+    Ok(Changed { text, saved: true, revision, confirm_within_s: None })
+}
+
+/// Takes back what nobody confirmed in time, and makes the steps of schedules whose time has come. Called by the main
+/// thread, several times a second.
 pub(super) fn tick(dataplane: &Dataplane) {
     let mut keeper = lock(&dataplane.keeper);
+    // While a change waits the steps wait too: they would be taken back with it and not be made again.
+    let due = if keeper.pending().is_none() { keeper.config().scheduled(unix_seconds()) } else { None };
+    if let Some((next, said)) = due {
+        let manner = Manner { reason: said.clone(), ..Manner::default() };
+        match put(&mut keeper, dataplane, next, "schedule", &manner, None, said) {
+            Ok(changed) => tracing::info!("{}", changed.text),
+            Err(problem) => complain(dataplane, problem),
+        }
+    }
     match keeper.tick(&mut InForce::of(dataplane)) {
         Ok(None) => *lock(&dataplane.last_tick) = None,
         Ok(Some((taken, now))) => {
             tracing::warn!("revision {taken} was not confirmed in time and is taken back as revision {now}");
         }
-        // The same failure again and again is one line.
-        Err(problem) => {
-            if lock(&dataplane.last_tick).replace(problem.clone()).as_ref() != Some(&problem) {
-                tracing::error!("{problem}");
-            }
-        }
+        Err(problem) => complain(dataplane, problem),
     }
+}
+
+/// The same failure again and again is one line.
+fn complain(dataplane: &Dataplane, problem: Problem) {
+    if lock(&dataplane.last_tick).replace(problem.clone()).as_ref() != Some(&problem) {
+        tracing::error!("{problem}");
+    }
+}
+
+/// The wall clock, as schedules name it.
+fn unix_seconds() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// The newest revision, 0 while the store cannot be read, and the change that waits.

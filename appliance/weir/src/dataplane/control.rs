@@ -22,7 +22,7 @@ use weir_ebpf_loader::Classifier;
 use super::classes::KernelClasses;
 use super::setup::Port;
 use super::steering::Steering;
-use super::{Dataplane, changes, explain, lock, services, status};
+use super::{Dataplane, changes, explain, flags, lock, services, status};
 use crate::place::Place;
 use crate::records;
 
@@ -113,6 +113,8 @@ fn answer(dataplane: &Dataplane, author: &str, request: Request) -> Result<Answe
         Request::SteerList => rules(dataplane).map(Answer::Rules),
         Request::AgentList => Ok(Answer::Agents(agents(dataplane))),
         Request::ServiceList => services::status(dataplane).map(Answer::Services).map_err(internal),
+        Request::FlagList => Ok(Answer::Flags(flags::status(&lock(&dataplane.config)))),
+        Request::FlagKill { name, reason } => changes::kill(dataplane, author, &name, &reason).map(Answer::Changed),
         Request::Why(WhyQuestion::Frame(bytes)) => {
             explain::frame(dataplane, &bytes.0).map(|why| Answer::Frame(Box::new(why)))
         }
@@ -132,6 +134,8 @@ fn answer(dataplane: &Dataplane, author: &str, request: Request) -> Result<Answe
         | Request::SteerRemove { .. }
         | Request::AgentSet { .. }
         | Request::AgentRemove { .. }
+        | Request::FlagSet { .. }
+        | Request::FlagRemove { .. }
         | Request::ServiceAdd { .. }
         | Request::ServiceRemove { .. }
         | Request::ServiceDrain { .. }) => change(dataplane, author, &Manner::default(), request).map(Answer::Changed),
@@ -168,7 +172,7 @@ fn agents(dataplane: &Dataplane) -> Vec<AgentStatus> {
     config.agents().iter().map(|agent| AgentStatus { agent: agent.clone(), reachable: reachable(agent) }).collect()
 }
 
-/// A change of one rule, one agent or one service.
+/// A change of one rule, agent, flag or service.
 fn change(dataplane: &Dataplane, author: &str, manner: &Manner, request: Request) -> Result<Changed, Problem> {
     changes::change(dataplane, author, manner, |config| match request {
         Request::SteerAdd { rule, place } => {
@@ -184,6 +188,12 @@ fn change(dataplane: &Dataplane, author: &str, manner: &Manner, request: Request
             Ok((config.set_agent(agent)?, text))
         }
         Request::AgentRemove { id } => Ok((config.remove_agent(id)?, format!("agent {id} removed"))),
+        Request::FlagSet { name, change } => {
+            let next = config.set_flag(change.of(&name, config.flag(&name).ok()))?;
+            let text = flags::said(&next, &name);
+            Ok((next, text))
+        }
+        Request::FlagRemove { name } => Ok((config.remove_flag(&name)?, format!("flag {name} removed"))),
         Request::ServiceAdd { service } => {
             let agents = config.agents_of(&service).count();
             let text = format!("service {} at {} is shared among {agents} agents", service.name, service.address);
@@ -198,7 +208,7 @@ fn change(dataplane: &Dataplane, author: &str, manner: &Manner, request: Request
     })
 }
 
-/// Puts rules, buckets, agents and services into the classifier. Each of the three steps is one flip of a bank.
+/// Puts rules, flags, agents and services into the classifier. Each of the three steps is one flip of a bank.
 ///
 /// # Errors
 /// When the kernel refuses a map; what was in force stays in force.
@@ -213,6 +223,6 @@ pub(super) fn install(
     let has_mirror = classes.iter().any(|class| class.egress.is_some());
     classifier.install_agents(&steering.agents, &egress, if has_mirror { &mirror } else { &[] })?;
     classifier.install_services(&steering.services)?;
-    classifier.install_rules(&steering.rules, &steering.buckets)?;
+    classifier.install_rules(&steering.rules, &steering.flags)?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use weir_ebpf_abi::flow::FlowVerdict;
 use weir_ebpf_abi::maglev::SLOTS;
 
 use super::control::internal;
-use super::{Dataplane, counters, lock};
+use super::{Dataplane, counters, flags, lock};
 use crate::why;
 
 /// Longest frame that is taken for a question: a jumbo frame.
@@ -49,8 +49,11 @@ pub(super) fn flow(dataplane: &Dataplane, flow: FlowTuple) -> Result<FlowExplana
     let bytes = why::example(&flow);
     let explanation = lock(&dataplane.classifier).explain(&bytes).map_err(internal)?;
     let verdict = verdict(dataplane, &explanation);
-    let mut steps =
-        vec![map_write(dataplane, &explanation)?, rule(dataplane, &explanation, &verdict)?, bucket(&explanation)];
+    let mut steps = vec![
+        map_write(dataplane, &explanation)?,
+        rule(dataplane, &explanation, &verdict)?,
+        bucket(dataplane, &explanation),
+    ];
     if explanation.action().takes_a_ring() {
         steps.push(ring(dataplane, &explanation, &verdict)?);
         steps.extend(verdict.takers.iter().map(|taker| feature(dataplane, taker)));
@@ -116,11 +119,16 @@ fn service(name: &str, explanation: &Explanation) -> WhyStep {
     WhyStep { stage: "service".into(), found, because, decided: true }
 }
 
-fn bucket(explanation: &Explanation) -> WhyStep {
-    let because =
-        if explanation.by_flag != 0 { "a flag's share covers this bucket" } else { "no flag's share decided" };
+fn bucket(dataplane: &Dataplane, explanation: &Explanation) -> WhyStep {
+    let theirs = flags::of(&lock(&dataplane.config), explanation);
+    let because = match (explanation.by_flag != 0, theirs.as_slice()) {
+        (true, names) if !names.is_empty() => format!("below the share of {}", names.join(", ")),
+        (true, _) => "below the share of a flag that has changed just now".to_owned(),
+        (false, []) => "no flag has this bucket of these flows".to_owned(),
+        (false, names) => format!("{} would have it, but something before or a control arm decided", names.join(", ")),
+    };
     let found = format!("{} of 10000", explanation.bucket);
-    WhyStep { stage: "bucket".into(), found, because: because.into(), decided: explanation.by_flag != 0 }
+    WhyStep { stage: "bucket".into(), found, because, decided: explanation.by_flag != 0 }
 }
 
 fn ring(dataplane: &Dataplane, explanation: &Explanation, verdict: &Verdict) -> Result<WhyStep, Problem> {

@@ -11,6 +11,7 @@ pub(crate) mod classes;
 mod control;
 mod counters;
 mod explain;
+mod flags;
 mod health;
 mod log;
 mod placement;

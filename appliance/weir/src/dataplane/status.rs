@@ -21,7 +21,7 @@ use zerocopy::FromBytes;
 
 use super::setup::Port;
 use super::takers::{Taker, TakerState};
-use super::{Dataplane, changes, counters, lock, services};
+use super::{Dataplane, changes, counters, flags, lock, services};
 use crate::host;
 
 /// Sources shown of a window.
@@ -57,6 +57,7 @@ pub(super) fn status(dataplane: &Dataplane) -> Result<Status> {
         streams: dataplane.streams.as_ref().map(super::streams::Streams::status),
         revision,
         pending,
+        flags: flags::status(&lock(&dataplane.config)),
         services: services::status(dataplane)?,
         processes,
         rings,

@@ -1,13 +1,16 @@
-//! From the configuration to what the classifier is given: rules with class numbers, buckets, agents with their way out.
+//! From the configuration to what the classifier is given: rules with class numbers, flags, agents with their way out.
+
+use std::collections::BTreeMap;
 
 use weir_appliance_control::class::takers;
-use weir_appliance_control::config::{AgentSpec, Config, FlagSpec, RuleSpec};
+use weir_appliance_control::config::{AgentSpec, Config, RuleSpec};
+use weir_appliance_control::flags::{self, TakerTable};
 use weir_appliance_control::problem::Problem;
 use weir_appliance_control::tables;
 use weir_appliance_control::taker::TakerSet;
 use weir_ebpf_abi::agents::Agent;
 use weir_ebpf_abi::rules::Rule;
-use weir_ebpf_loader::Service;
+use weir_ebpf_loader::{FlagTable, Service};
 
 use super::classes::KernelClasses;
 use super::health::Health;
@@ -19,8 +22,8 @@ use super::setup::Port;
 pub(crate) struct Steering {
     /// Rules, first match first.
     pub rules: Vec<Rule>,
-    /// Classes and their shares of the flows no rule took, in basis points.
-    pub buckets: Vec<(u8, u16)>,
+    /// What flags do with the flows no rule took.
+    pub flags: Vec<FlagTable>,
     /// Agents.
     pub agents: Vec<Agent>,
     /// Services.
@@ -37,23 +40,34 @@ pub(crate) fn steering(
     ports: &[Port],
     health: &Health,
 ) -> Result<Steering, Problem> {
-    let (rules, buckets) = rules(config, classes)?;
+    let (rules, flags) = rules(config, classes)?;
     let agents = config.agents().iter().map(|spec| agent(spec, ports)).collect::<Result<_, _>>()?;
-    Ok(Steering { rules, buckets, agents, services: services::services(config, ports, health)? })
+    Ok(Steering { rules, flags, agents, services: services::services(config, ports, health)? })
 }
 
-/// Rules, and classes with their share of the flows no rule took.
-pub(crate) type RulesAndBuckets = (Vec<Rule>, Vec<(u8, u16)>);
+/// Rules, and what flags do with the flows that no rule took.
+pub(crate) type RulesAndFlags = (Vec<Rule>, Vec<FlagTable>);
 
-/// The rules and the flags' buckets of `config`, for who has no agents.
+/// The rules and the flags of `config`, for who has no agents.
 ///
 /// # Errors
 /// A set of takers that has no ring yet.
-pub(crate) fn rules(config: &Config, classes: &KernelClasses) -> Result<RulesAndBuckets, Problem> {
+pub(crate) fn rules(config: &Config, classes: &KernelClasses) -> Result<RulesAndFlags, Problem> {
     let rules = config.rules().iter().map(|spec| rule(spec, classes)).collect::<Result<_, _>>()?;
-    let bucket = |flag: &FlagSpec| Ok((class(flag.to.iter().copied().collect(), classes)?, flag.share.basis_points()));
-    let buckets = config.flags().iter().map(bucket).collect::<Result<_, _>>()?;
-    Ok((rules, buckets))
+    let flags =
+        flags::tables(config.flags()).iter().map(|table| flag_table(table, classes)).collect::<Result<_, _>>()?;
+    Ok((rules, flags))
+}
+
+fn flag_table(table: &TakerTable, classes: &KernelClasses) -> Result<FlagTable, Problem> {
+    let mut known: BTreeMap<TakerSet, u8> = BTreeMap::new();
+    for set in table.takers.iter().filter(|set| !set.is_empty()) {
+        if !known.contains_key(set) {
+            known.insert(*set, class(*set, classes)?);
+        }
+    }
+    let of = |bucket: u16| table.takers.get(usize::from(bucket)).and_then(|set| known.get(set)).copied();
+    Ok(FlagTable::new(table.matches, of))
 }
 
 fn class(set: TakerSet, classes: &KernelClasses) -> Result<u8, Problem> {
@@ -62,7 +76,7 @@ fn class(set: TakerSet, classes: &KernelClasses) -> Result<u8, Problem> {
         Problem::new(
             set.to_string(),
             cause,
-            "write the rule into the configuration and restart weir: rings are bound at start",
+            "write the rule or flag into the configuration and restart weir: rings are bound at start",
         )
     })
 }

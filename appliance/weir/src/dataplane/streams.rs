@@ -245,7 +245,7 @@ impl Streams {
 }
 
 fn tables(steering: &Steering, key: [u64; 2]) -> Result<HostTables> {
-    Ok(HostTables::new(&steering.rules, &steering.buckets, &steering.agents)?.with_key(key))
+    Ok(HostTables::new(&steering.rules, &steering.flags, &steering.agents)?.with_key(key))
 }
 
 /// Listens, and starts the thread. `start` is where the buffers begin in the frames' memory, `known` the last durable

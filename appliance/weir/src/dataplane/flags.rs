@@ -1,0 +1,62 @@
+//! Flags as people see them: what becomes of each.
+
+use weir_appliance_control::config::Config;
+use weir_appliance_control::flags::{self, Resolved, Standing};
+use weir_appliance_control::message::FlagStatus;
+use weir_appliance_control::name::FlagName;
+use weir_appliance_control::share::Share;
+use weir_ebpf_abi::action::Action;
+use weir_ebpf_abi::explain::Explanation;
+use weir_ebpf_abi::rules::{Match, Rule};
+use weir_ebpf_loader::compile::first_match_linear;
+
+/// Every flag with its standing.
+pub(super) fn status(config: &Config) -> Vec<FlagStatus> {
+    flags::resolve(config.flags()).into_iter().map(one).collect()
+}
+
+fn one(resolved: Resolved<'_>) -> FlagStatus {
+    let has = resolved.standing.share();
+    let waits_for = match resolved.standing {
+        Standing::Waits(name) => Some(name),
+        Standing::Works(_) | Standing::Off => None,
+    };
+    FlagStatus { flag: resolved.flag.clone(), has, waits_for }
+}
+
+/// What has become of a flag, in a sentence.
+pub(super) fn said(config: &Config, name: &FlagName) -> String {
+    let found = flags::resolve(config.flags()).into_iter().find(|one| one.flag.name == *name);
+    match found.map(|one| (one.flag.share, one.standing)) {
+        Some((wanted, Standing::Works(share))) if share < wanted => {
+            format!("flag {name} has {share} of the flows, all that the flags it requires have")
+        }
+        Some((_, Standing::Works(share))) => format!("flag {name} has {share} of the flows"),
+        Some((_, Standing::Waits(required))) => format!("flag {name} waits for {required}"),
+        Some((_, Standing::Off)) | None => format!("flag {name} is off"),
+    }
+}
+
+/// What a kill has done.
+pub(super) fn killed(config: &Config, name: &FlagName) -> String {
+    let names: Vec<&str> = flags::dependents(config.flags(), name).iter().map(|flag| flag.name.as_str()).collect();
+    match names.as_slice() {
+        [] => format!("flag {name} is off"),
+        names => format!("flag {name} is off, and these wait for it: {}", names.join(", ")),
+    }
+}
+
+/// The flags that a frame belongs to, each with its variant.
+pub(super) fn of(config: &Config, explanation: &Explanation) -> Vec<String> {
+    let holds = |matches: Match| {
+        let rule = Rule { matches, action: Action::Deliver, class: 0, share: Share::ALL.basis_points() };
+        first_match_linear(&[rule], &explanation.decoded, 0).is_some()
+    };
+    let has =
+        |one: &Resolved<'_>| explanation.bucket < one.standing.share().basis_points() && one.matches.is_some_and(holds);
+    let name = |one: Resolved<'_>| match flags::variant(one.flag, explanation.bucket) {
+        Some(variant) => format!("{} ({})", one.flag.name, variant.name),
+        None => one.flag.name.to_string(),
+    };
+    flags::resolve(config.flags()).into_iter().filter(has).map(name).collect()
+}
