@@ -12,7 +12,6 @@ use crate::taker::FeatureName;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FlagStatus {
     /// As in the configuration.
-    #[serde(flatten)]
     pub flag: FlagSpec,
     /// The share of the flows that it has now: none while it is off or waits, at most that of those it requires.
     pub has: Share,

@@ -113,7 +113,7 @@ fn answer(dataplane: &Dataplane, author: &str, request: Request) -> Result<Answe
         Request::SteerList => rules(dataplane).map(Answer::Rules),
         Request::AgentList => Ok(Answer::Agents(agents(dataplane))),
         Request::ServiceList => services::status(dataplane).map(Answer::Services).map_err(internal),
-        Request::FlagList => Ok(Answer::Flags(flags::status(&lock(&dataplane.config)))),
+        Request::FlagList => Ok(Answer::Flags(flags::status(dataplane))),
         Request::FlagKill { name, reason } => changes::kill(dataplane, author, &name, &reason).map(Answer::Changed),
         Request::Why(WhyQuestion::Frame(bytes)) => {
             explain::frame(dataplane, &bytes.0).map(|why| Answer::Frame(Box::new(why)))

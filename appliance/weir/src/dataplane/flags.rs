@@ -10,9 +10,11 @@ use weir_ebpf_abi::explain::Explanation;
 use weir_ebpf_abi::rules::{Match, Rule};
 use weir_ebpf_loader::compile::first_match_linear;
 
+use super::{Dataplane, lock};
+
 /// Every flag with its standing.
-pub(super) fn status(config: &Config) -> Vec<FlagStatus> {
-    flags::resolve(config.flags()).into_iter().map(one).collect()
+pub(super) fn status(dataplane: &Dataplane) -> Vec<FlagStatus> {
+    flags::resolve(lock(&dataplane.config).flags()).into_iter().map(one).collect()
 }
 
 fn one(resolved: Resolved<'_>) -> FlagStatus {

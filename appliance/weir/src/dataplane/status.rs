@@ -57,7 +57,7 @@ pub(super) fn status(dataplane: &Dataplane) -> Result<Status> {
         streams: dataplane.streams.as_ref().map(super::streams::Streams::status),
         revision,
         pending,
-        flags: flags::status(&lock(&dataplane.config)),
+        flags: flags::status(dataplane),
         services: services::status(dataplane)?,
         processes,
         rings,
