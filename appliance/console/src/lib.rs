@@ -10,6 +10,7 @@ pub mod config;
 pub mod demo;
 pub mod doctor;
 pub mod figures;
+pub mod flag;
 pub mod line;
 pub mod load;
 pub mod log;

@@ -26,6 +26,9 @@ pub(crate) struct List<'a> {
     pub(crate) depth: usize,
 }
 
+/// A longer text is no number, whatever is in it: reading one costs no steps, so it must be short.
+const NUMBER_BYTES: usize = 1024;
+
 /// Whole numbers stay whole while they can.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Number {
@@ -138,6 +141,9 @@ impl Number {
 
     /// A decimal number with white space around it. An empty text, `inf` and `nan` are none.
     fn read(text: &str) -> Self {
+        if text.len() > NUMBER_BYTES {
+            return Self::NAN;
+        }
         let text = text.trim();
         let plain = text.bytes().all(|letter| letter.is_ascii_digit() || b"+-.eE".contains(&letter));
         if !plain {

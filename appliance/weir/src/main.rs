@@ -32,6 +32,7 @@ use weir_appliance_console::chaos::ChaosCommand;
 use weir_appliance_console::config::{ConfigCommand, SettleArgs};
 use weir_appliance_console::demo::DemoArgs;
 use weir_appliance_console::doctor::DoctorArgs;
+use weir_appliance_console::flag::FlagCommand;
 use weir_appliance_console::line;
 use weir_appliance_console::load::{LoadCommand, expanded};
 use weir_appliance_console::log::LogCommand;
@@ -71,6 +72,9 @@ enum Command {
     /// Agents: where base messages go.
     #[command(subcommand)]
     Agent(AgentCommand),
+    /// Flags that programs ask: which variant is whose, whether a document is sound.
+    #[command(subcommand)]
+    Flag(FlagCommand),
     /// The configuration: check, show, compare, apply, roll back, and who changed what.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -178,6 +182,7 @@ fn run(command: Command, out: &mut dyn Write) -> Outcome {
         Command::Doctor(args) => doctor::run(&args, out),
         Command::Steer(args) => args.run(out),
         Command::Agent(args) => args.run(out),
+        Command::Flag(command) => command.run(out),
         Command::Config(args) => args.run(out),
         Command::Confirm(args) => args.confirm(out),
         Command::Revert(args) => args.revert(out),
