@@ -1,6 +1,7 @@
 //! What a fresh Debian or Ubuntu lacks for `demo` and `test`, and installing it after asking once.
 
 use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
@@ -8,6 +9,9 @@ use anyhow::{Context, Result, bail};
 use crate::shell::{self, Flags};
 use crate::steps::say;
 use crate::toolchain::{self, Compiler, LINKER_VERSION, LLVM_VERSION};
+
+/// flagd's evaluation of the generation that appliance/flags has. The vectors there are of this very version.
+const FLAGD_PACKAGE: &str = "openfeature-flagd-core==2.0.0";
 
 /// For which of the two commands this machine is being prepared.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -36,6 +40,8 @@ enum Cure {
     CoreSource,
     /// bpf-linker, built against LLVM's development package.
     Linker,
+    /// A Python environment in the target folder with flagd's own evaluation.
+    FlagdForPython,
 }
 
 /// `cargo xtask setup`.
@@ -130,6 +136,12 @@ fn missing(purpose: Purpose) -> Vec<Need> {
         "finds the C library as its users do",
         Cure::Apt(&["pkg-config"]),
     );
+    need(
+        imports(&flagd_python(), "openfeature.contrib.tools.flagd.core"),
+        "flagd's evaluation for Python",
+        "second opinion on flags in tests",
+        Cure::FlagdForPython,
+    );
     need(shell::find("cmake").is_some(), "cmake", "the same for users of CMake", Cure::Apt(&["cmake"]));
     needs
 }
@@ -141,6 +153,8 @@ impl Need {
             Cure::Apt(packages) => packages,
             Cure::CoreSource => &["rustc-web", "rust-web-src"],
             Cure::Linker => &["llvm-22-dev"],
+            Cure::FlagdForPython if imports(Path::new("python3"), "ensurepip, venv") => &[],
+            Cure::FlagdForPython => &["python3-venv"],
             Cure::Components(_) => &[],
         }
     }
@@ -164,6 +178,12 @@ impl Need {
                 Ok(())
             }
             Cure::Linker => install_linker(),
+            Cure::FlagdForPython => {
+                if let Err(error) = install_flagd() {
+                    say(&format!("{error:#}; random flags are not compared, the recorded ones are"));
+                }
+                Ok(())
+            }
         }
     }
 }
@@ -185,6 +205,23 @@ fn install_linker() -> Result<()> {
     let mut install = shell::cargo(["install", "bpf-linker", "--version", LINKER_VERSION, "--locked"]);
     install.args(["--no-default-features", "--features", &feature]).env("LLVM_PREFIX", prefix);
     shell::run(&mut install)
+}
+
+/// The Python that has flagd's evaluation, where tests look for it.
+fn flagd_python() -> PathBuf {
+    shell::target().join("oracle/flagd/bin/python")
+}
+
+/// Whether this Python starts and has these modules.
+fn imports(python: &Path, modules: &str) -> bool {
+    shell::capture(shell::command(python).args(["-c", &format!("import {modules}")])).is_some()
+}
+
+fn install_flagd() -> Result<()> {
+    let folder = shell::target().join("oracle/flagd");
+    shell::run(shell::command("python3").args(["-m", "venv", "--clear"]).arg(folder))?;
+    let mut pip = shell::command(flagd_python());
+    shell::run(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", FLAGD_PACKAGE]))
 }
 
 /// Installs those of `packages` that the distribution has.

@@ -1,5 +1,6 @@
-//! `weir flag`: which share of the flows features see.
+//! `weir flag`: which share of the flows features see, and flags that programs ask.
 
+pub mod eval;
 mod set;
 
 use std::io::Write;
@@ -15,7 +16,7 @@ use crate::table::{Column, Table};
 
 pub use set::SetArgs;
 
-/// Flags: list, show, set, kill, remove.
+/// Flags that act on packets: list, show, set, kill, remove; flags that programs ask: eval, check.
 #[derive(Clone, Debug, Subcommand)]
 pub enum FlagCommand {
     /// List the flags with the share of the flows that each has.
@@ -28,6 +29,12 @@ pub enum FlagCommand {
     Kill(KillArgs),
     /// Remove a flag.
     Remove(RemoveArgs),
+    /// Say which variant of a flag a key gets, by a document in flagd's schema. Needs no running weir.
+    ///
+    /// Exit code 1 if the document has no such flag, or its rule gives no answer.
+    Eval(eval::EvalArgs),
+    /// Judge a document in flagd's schema. Needs no running weir.
+    Check(eval::CheckArgs),
 }
 
 /// One flag, by its name.
@@ -71,6 +78,8 @@ impl FlagCommand {
         match self {
             Self::List(ask) => list(ask, None, out),
             Self::Show(named) => list(&named.ask, Some(&named.name), out),
+            Self::Eval(args) => args.run(out),
+            Self::Check(args) => args.run(out),
             Self::Set(set) => set.ask.change(&set.manner.around(set.request()), out),
             Self::Kill(KillArgs { named, reason }) => {
                 named.ask.change(&Request::FlagKill { name: named.name.clone(), reason: reason.clone() }, out)

@@ -162,6 +162,9 @@ mod tests {
             "agent set 7 --address 10.9.0.2 --mac 02:00:00:00:00:07 --interface eth1 --modality text,audio",
             "agent remove 7",
             "steer remove telemetry --reason done --confirm-within 60s --force",
+            "flag eval flags.json split --key user-0 --context {\"tier\":1} --at 7 --json",
+            "flag eval flags.json split --keys keys.txt",
+            "flag check flags.json --json",
             "config check weir.yaml --overlay prod,./site.yaml",
             "config show",
             "config show weir.yaml --json",
@@ -219,6 +222,12 @@ mod tests {
             ("steer add", "--match <MATCH>: this is missing; see: weir steer add --help"),
             ("steer add --match any --priority 0", "0: 0 is not in 1..=1024 (--priority); see: weir steer add --help"),
             ("agent remove 0", "0: number 0 means no agent (<ID>); number agents from 1"),
+            ("flag eval f n", "--key <KEY>: this is missing; see: weir flag eval --help"),
+            ("flag eval f n --key k --context 1", "1: this is not a JSON object (--context); write an object"),
+            (
+                "flag eval f n --key k --context {\"targetingKey\":1}",
+                "{\"targetingKey\":1}: the targetingKey is who asks (--context); write it with --key",
+            ),
             ("config apply", "<FILE>: this is missing; see: weir config apply --help"),
             ("config rollback x", "x: a revision is a whole number from 0 to 4294967295 ([REVISION])"),
             (

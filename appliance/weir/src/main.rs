@@ -79,7 +79,7 @@ enum Command {
     Confirm(SettleArgs),
     /// Take back the change that waits for its confirmation.
     Revert(SettleArgs),
-    /// Flags: which share of the flows features see.
+    /// Flags: which share of the flows features see, and flags that programs ask.
     #[command(subcommand)]
     Flag(FlagCommand),
     /// Services: virtual addresses whose connections are shared among agents.
