@@ -10,9 +10,9 @@ use crate::problem::Problem;
 use crate::share::Share;
 
 /// The port of ssh.
-const SSH: u16 = 22;
+pub(crate) const SSH: u16 = 22;
 /// TCP's protocol number.
-const TCP: u8 = 6;
+pub(crate) const TCP: u8 = 6;
 
 /// Whether the rule could decide about a frame of TCP to the port.
 fn meets(rule: &RuleSpec) -> bool {

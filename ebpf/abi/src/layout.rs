@@ -15,8 +15,9 @@ pub const MAX_EGRESS: usize = 64;
 pub const MAX_AGENTS: usize = 4096;
 /// Buckets of the sticky flow hash, so that a share is a number of basis points.
 pub const BUCKETS: usize = 10_000;
-/// Tables of flags: one for flows that no flag asks for by a match, and one for every combination of the matches of four.
-pub const FLAG_TABLES: usize = 16;
+/// Tables of flags, a power of two: one for flows that no flag asks for by a match, one for every combination of the
+/// matches of four, one for flows that no flag may have.
+pub const FLAG_TABLES: usize = 32;
 /// Slots of the XSKMAP.
 pub const SOCKET_SLOTS: usize = MAX_QUEUES * MAX_CLASSES;
 

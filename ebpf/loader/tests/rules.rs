@@ -145,7 +145,7 @@ proptest! {
     #[test]
     fn flags_have_what_no_rule_took(
         rules in proptest::collection::vec(rule(), 0..4),
-        targeted in proptest::collection::vec(rule(), 0..15),
+        targeted in proptest::collection::vec(rule(), 0..31),
         others in proptest::bool::ANY,
         frames in proptest::collection::vec((decoded(), 0..10_000u16), 40),
     ) {

@@ -3,7 +3,8 @@
 //!
 //! Each flag decides for itself: a flow is the flag's if the flag is on, the flow matches, and its bucket is below the
 //! share. With prerequisites it must be theirs as well. A flow goes to all whose it is. Buckets are counted from 0 for
-//! every flag, so a flag of 5 % takes flows that one of 25 % takes too, and a share that grows moves no flow away.
+//! every flag, so a flag of 5 % takes flows that one of 25 % takes too, and a share that grows moves no flow away. No flag
+//! has connections to ssh, whatever it asks for: a share of them would be connections that never come about.
 
 mod tables;
 #[cfg(test)]
@@ -23,7 +24,10 @@ use crate::taker::{FeatureName, TakerSet};
 pub use tables::{TakerTable, tables};
 
 /// Different matches that flags can have together: every combination of them is a table of the classifier.
-pub const MAX_MATCHES: usize = (usize::BITS - 1 - FLAG_TABLES.leading_zeros()) as usize;
+pub const MAX_MATCHES: usize = 4;
+
+// With the table for ssh and the one for all other flows.
+const _: () = assert!((1 << MAX_MATCHES) + 1 <= FLAG_TABLES);
 
 /// What becomes of a flag.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,11 +194,12 @@ fn circle(flags: &[FlagSpec], start: &FlagSpec) -> Option<String> {
     None
 }
 
-/// Rules of the classifier's that the flags take, whatever their states: one for each combination of their matches.
+/// Rules of the classifier's that the flags take, whatever their states: one for each combination of their matches, and
+/// one that keeps ssh from all of them.
 pub fn rules_taken(flags: &[FlagSpec]) -> usize {
     let mut different = Vec::new();
     resolve(flags).iter().filter_map(|one| one.matches).for_each(|matches| note(&mut different, matches));
-    (1 << different.len().min(MAX_MATCHES)) - 1
+    if flags.is_empty() { 0 } else { 1 << different.len().min(MAX_MATCHES) }
 }
 
 /// Every set of takers that flags can give a flow to, whatever their shares and states.

@@ -5,6 +5,7 @@ use weir_ebpf_abi::rules::Match;
 
 use super::{Resolved, note, resolve, variant};
 use crate::config::FlagSpec;
+use crate::management;
 use crate::taker::TakerSet;
 
 /// Who takes the flows that match, by bucket.
@@ -15,6 +16,18 @@ pub struct TakerTable {
     /// Takers by bucket, of which there are [`BUCKETS`]; nobody where the set is empty.
     pub takers: Vec<TakerSet>,
 }
+
+/// Connections to ssh.
+const SSH: Match = Match {
+    source: None,
+    destination: None,
+    source_port: None,
+    destination_port: Some((management::SSH, management::SSH)),
+    protocol: Some(management::TCP),
+    vlan: None,
+    message_type: None,
+    modality: None,
+};
 
 /// One flag that works.
 struct Working<'a> {
@@ -39,7 +52,12 @@ pub fn tables(flags: &[FlagSpec]) -> Vec<TakerTable> {
     working.iter().for_each(|one| note(&mut different, one.matches));
     let mut combinations: Vec<u32> = (0..1 << different.len()).collect();
     combinations.sort_by_key(|combination: &u32| std::cmp::Reverse(combination.count_ones()));
-    combinations.into_iter().filter_map(|combination| table(&working, &different, combination)).collect()
+    let all = combinations.into_iter().filter_map(|combination| table(&working, &different, combination));
+    let mut tables: Vec<TakerTable> = all.collect();
+    if tables.iter().any(|table| table.matches.both(&SSH).is_some()) {
+        tables.insert(0, TakerTable { matches: SSH, takers: vec![TakerSet::EMPTY; BUCKETS] });
+    }
+    tables
 }
 
 /// The table of flows that have these of the matches, as bits; none if no flow can.

@@ -24,7 +24,9 @@ fn flags_decide_each_for_itself() {
         "  - {name: a, to: [streaming], share: 5%}\n  - {name: b, to: [test1], share: 25%}\n  - {name: c, to: [test2], share: 100%, state: off}\n",
     );
     let tables = tables(config.flags());
-    let [table] = tables.as_slice() else { panic!("{tables:?}") };
+    let [ssh, table] = tables.as_slice() else { panic!("{tables:?}") };
+    assert!(ssh.takers.iter().all(|set| set.is_empty()), "no flag has connections to ssh");
+    assert_eq!((ssh.matches.protocol, ssh.matches.destination_port), (Some(6), Some((22, 22))));
     let both = set(&[Taker::Streaming, Taker::Test1]);
     for (bucket, expected) in [
         (0, both),
@@ -115,8 +117,8 @@ fn what_flags_cannot_mean_together_is_refused_where_it_stands() {
     let rules: String = (0..1_010).map(|port| format!("  - {{match: 'udp dport {port}', action: drop}}\n")).collect();
     let four: String = many.lines().take(4).map(|line| format!("{line}\n")).collect();
     let text = format!("features: {{test1: {{}}}}\nrules:\n{rules}flags:\n{four}");
-    let error = Config::parse(&text).expect_err("1,010 and 15").to_string();
-    assert!(error.contains("flags with a match take 15 rules") && error.contains("1010"), "{error}");
+    let error = Config::parse(&text).expect_err("1,010 and 16").to_string();
+    assert!(error.contains("flags take 16 rules") && error.contains("1010"), "{error}");
 }
 
 #[test]
@@ -176,7 +178,7 @@ proptest! {
     fn no_flow_moves_when_a_share_grows(small in 0..=10_000u16, more in 0..=10_000u16, weights in proptest::collection::vec(0..5u32, 2..5)) {
         let (small, large) = (small.min(more), small.max(more));
         let share = |points| Share::from_basis_points(points).expect("at most 100 %");
-        let of = |points| tables(&[flag("a", share(points))]).first().map_or(vec![TakerSet::EMPTY; BUCKETS], |table| table.takers.clone());
+        let of = |points| tables(&[flag("a", share(points))]).last().map_or(vec![TakerSet::EMPTY; BUCKETS], |table| table.takers.clone());
         for (before, after) in of(small).iter().zip(of(large)) {
             prop_assert!(before.is_empty() || *before == after);
         }

@@ -74,12 +74,11 @@ impl Judge {
     /// Whether the classifier's table has room for the rules that flags take beside those of the file.
     pub(in super::super) fn room_for_flags(&self, flags: &[FlagSpec]) -> Result<(), (FlagName, &'static str, Problem)> {
         let (rules, taken) = (self.rules.len(), flags::rules_taken(flags));
-        match flags.iter().rev().find(|flag| !flag.matches.is_any()) {
+        match flags.last() {
             Some(flag) if rules + taken > MAX_RULES => {
-                let cause = format!(
-                    "flags with a match take {taken} rules, and with {rules} of the file there are more than {MAX_RULES}"
-                );
-                Err((flag.name.clone(), "match", Problem::new(flag.matches.to_string(), cause, "remove some rules")))
+                let cause =
+                    format!("flags take {taken} rules, and with {rules} of the file there are more than {MAX_RULES}");
+                Err((flag.name.clone(), "name", Problem::new(flag.name.to_string(), cause, "remove some rules")))
             }
             _ => Ok(()),
         }
