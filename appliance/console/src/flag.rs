@@ -1,6 +1,7 @@
 //! `weir flag`: which share of the flows features see, and flags that programs ask.
 
 pub mod eval;
+mod exchange;
 mod set;
 
 use std::io::Write;
@@ -14,9 +15,10 @@ use crate::answer::{Ask, Exit, Outcome, json, unexpected};
 use crate::config::MannerArgs;
 use crate::table::{Column, Table};
 
+pub use exchange::ImportArgs;
 pub use set::SetArgs;
 
-/// Flags that act on packets: list, show, set, kill, remove; flags that programs ask: eval, check.
+/// Flags that act on packets: list, show, set, kill, remove, export, import; flags that programs ask: eval, check.
 #[derive(Clone, Debug, Subcommand)]
 pub enum FlagCommand {
     /// List the flags with the share of the flows that each has.
@@ -29,6 +31,10 @@ pub enum FlagCommand {
     Kill(KillArgs),
     /// Remove a flag.
     Remove(RemoveArgs),
+    /// Print all flags on packets as a document in flagd's schema.
+    Export(Ask),
+    /// Take over the flags on packets of such a document, in one change.
+    Import(ImportArgs),
     /// Say which variant of a flag a key gets, by a document in flagd's schema. Needs no running weir.
     ///
     /// Exit code 1 if the document has no such flag, or its rule gives no answer.
@@ -78,6 +84,8 @@ impl FlagCommand {
         match self {
             Self::List(ask) => list(ask, None, out),
             Self::Show(named) => list(&named.ask, Some(&named.name), out),
+            Self::Export(ask) => exchange::export(ask, out),
+            Self::Import(args) => args.run(out),
             Self::Eval(args) => args.run(out),
             Self::Check(args) => args.run(out),
             Self::Set(set) => set.ask.change(&set.manner.around(set.request()), out),

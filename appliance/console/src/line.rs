@@ -190,6 +190,8 @@ mod tests {
             "flag set ab --off --requires-none --no-steps",
             "flag kill canary --reason slow",
             "flag remove canary",
+            "flag export",
+            "flag import flags.json --reason moved --confirm-within 60s",
             "why 10.0.0.1:5000-10.0.0.2:48100/udp",
             "why --pcap x.pcap --json --frame 3",
             "replay x.pcap --json",

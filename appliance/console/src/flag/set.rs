@@ -55,7 +55,7 @@ pub struct SetArgs {
     pub ask: Ask,
 }
 
-fn variant(text: &str) -> Result<VariantSpec, Problem> {
+pub(super) fn variant(text: &str) -> Result<VariantSpec, Problem> {
     let refuse = |cause: &str| Problem::new(text, cause, "write one as control=1 or candidate=1:streaming");
     let (name, rest) = text.split_once('=').ok_or_else(|| refuse("a variant has a name and a weight"))?;
     let (weight, to) = rest.split_once(':').unwrap_or((rest, ""));
@@ -64,7 +64,7 @@ fn variant(text: &str) -> Result<VariantSpec, Problem> {
     Ok(VariantSpec { name: name.parse()?, to: to?, weight })
 }
 
-fn step(text: &str) -> Result<FlagStep, Problem> {
+pub(super) fn step(text: &str) -> Result<FlagStep, Problem> {
     let cure = "write one as 2026-12-01T06:00:00Z=25%";
     let (at, share) = text.split_once('=').ok_or_else(|| Problem::new(text, "a step has a time and a share", cure))?;
     Ok(FlagStep { at: at.parse()?, share: share.parse()? })

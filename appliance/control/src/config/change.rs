@@ -150,11 +150,7 @@ impl Config {
         let (name, before) = (flag.name.clone(), self.flag(&flag.name).ok());
         let had = before.filter(|flag| flag.state == FlagState::On).map_or(Share::NONE, |flag| flag.share);
         let more = flag.state == FlagState::On && flag.share > had;
-        let mut changed = self.clone();
-        changed.flags.retain(|other| other.name != name);
-        changed.flags.push(flag);
-        changed.flags.sort_by(|one, other| one.name.cmp(&other.name));
-        let changed = changed.judged()?;
+        let changed = self.put_flags(vec![flag])?;
         let found = flags::resolve(&changed.flags).into_iter().find(|one| one.flag.name == name);
         if let (true, Some(Standing::Waits(required))) = (more, found.map(|one| one.standing)) {
             let cause = format!("it requires {required}, which does not work now");
@@ -162,6 +158,18 @@ impl Config {
             return Err(Problem::new(name.to_string(), cause, cure));
         }
         Ok(changed)
+    }
+
+    /// The configuration with these flags, each in place of the one of its name if there is one.
+    ///
+    /// # Errors
+    /// As [`Config::set_flag`], but for the order: flags that come together are on together.
+    pub fn put_flags(&self, flags: Vec<FlagSpec>) -> Result<Self, Problem> {
+        let mut changed = self.clone();
+        changed.flags.retain(|other| flags.iter().all(|flag| flag.name != other.name));
+        changed.flags.extend(flags);
+        changed.flags.sort_by(|one, other| one.name.cmp(&other.name));
+        changed.judged()
     }
 
     /// The configuration without the flag of this name.

@@ -7,7 +7,7 @@ use super::{
     AgentStatus, FlagChange, FlagStatus, FlowExplanation, FlowTuple, HexBytes, RuleStatus, ServiceStatus, Status,
     WhyFrame,
 };
-use crate::config::{AgentSpec, Difference, RuleSpec, ServiceSpec};
+use crate::config::{AgentSpec, Difference, FlagSpec, RuleSpec, ServiceSpec};
 use crate::keeper::Manner;
 use crate::name::{AgentId, FlagName, RuleName, ServiceName};
 use crate::problem::Problem;
@@ -86,6 +86,12 @@ pub enum Request {
         name: FlagName,
         /// What changes.
         change: FlagChange,
+    },
+    /// These flags, each in place of the one of its name if there is one.
+    #[serde(rename = "flag.put")]
+    FlagPut {
+        /// The flags, as in the configuration.
+        flags: Vec<FlagSpec>,
     },
     /// One flag less.
     #[serde(rename = "flag.remove")]

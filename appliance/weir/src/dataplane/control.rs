@@ -135,6 +135,7 @@ fn answer(dataplane: &Dataplane, author: &str, request: Request) -> Result<Answe
         | Request::AgentSet { .. }
         | Request::AgentRemove { .. }
         | Request::FlagSet { .. }
+        | Request::FlagPut { .. }
         | Request::FlagRemove { .. }
         | Request::ServiceAdd { .. }
         | Request::ServiceRemove { .. }
@@ -192,6 +193,10 @@ fn change(dataplane: &Dataplane, author: &str, manner: &Manner, request: Request
             let next = config.set_flag(change.of(&name, config.flag(&name).ok()))?;
             let text = flags::said(&next, &name);
             Ok((next, text))
+        }
+        Request::FlagPut { flags } => {
+            let text = format!("{} flags taken over", flags.len());
+            Ok((config.put_flags(flags)?, text))
         }
         Request::FlagRemove { name } => Ok((config.remove_flag(&name)?, format!("flag {name} removed"))),
         Request::ServiceAdd { service } => {
