@@ -36,7 +36,7 @@ pub(crate) fn setup(seed: &mut Seed, round: usize, before: &[Service]) -> Setup 
         let mut table = |matches| FlagTable::of_widths(matches, &[(5, 500), (6, 2_000), (7, seed.below(5_000) as u16)]);
         setup.flags = vec![table(Match::default())];
         // As many as there is room for behind the rules.
-        for _ in 0..(1_024 - count).min(seed.below(32) as usize) {
+        for _ in 0..(1_024 - count).min(seed.below(32)) {
             let matches = rule(seed).matches;
             if matches != Match::default() {
                 setup.flags.push(FlagTable::new(matches, |bucket| bucket.is_multiple_of(3).then_some(8)));
