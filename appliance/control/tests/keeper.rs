@@ -283,6 +283,20 @@ fn a_step_of_a_schedule_is_made_once() {
     assert!(first.scheduled(day(1) - 3600).is_none(), "a clock that is set back makes no step again");
     let (both, _) = config.scheduled(day(9)).expect("two at once");
     assert_eq!((share(&both), both.flags()[0].schedule.len()), ("50%".into(), 0));
+
+    let longest = "n".repeat(38);
+    let many: String = (10..74)
+        .map(|number| {
+            format!("- {{name: {longest}{number}, to: [streaming], share: 5%, schedule: [{{at: 2026-01-01T00:00:00Z, share: 12.25%}}]}}\n")
+        })
+        .collect();
+    let mut rig = Rig::new();
+    let config = Config::parse(&format!("flags:\n{many}")).expect("64 flags");
+    let (mut keeper, _, _) = rig.start(Some(&FromFile { config, mark: "64".into() }));
+    let (next, reason) = keeper.config().scheduled(day(1)).expect("all at once");
+    assert!(reason.ends_with("; and 61 flags more"), "{reason}");
+    let manner = Manner { reason, ..Manner::default() };
+    keeper.change(next, "schedule", &manner, None, &mut rig.target).expect("the reason is not too long");
 }
 
 #[test]

@@ -7,6 +7,9 @@ use crate::name::{AgentId, FlagName, InterfaceName, RuleName, ServiceName};
 use crate::problem::Problem;
 use crate::share::Share;
 
+/// Steps of schedules that a change's reason tells one by one.
+const SENTENCES: usize = 3;
+
 impl Config {
     /// The same configuration attached to these interfaces instead, each with its settings if the file has some:
     /// `weir up --interface NAME`.
@@ -194,8 +197,8 @@ impl Config {
         Ok(changed)
     }
 
-    /// The configuration after all steps of flags' schedules whose time has come, and a sentence for each; `None` where
-    /// there is none. A step goes with its time, so a clock that is set back makes none of them again.
+    /// The configuration after all steps of flags' schedules whose time has come, and sentences for the first of them;
+    /// `None` where there is none. A step goes with its time, so a clock that is set back makes none of them again.
     pub fn scheduled(&self, now_s: i64) -> Option<(Self, String)> {
         let mut changed = self.clone();
         let mut done = Vec::new();
@@ -205,6 +208,12 @@ impl Config {
                 flag.share = last.share;
                 done.push(format!("flag {} has {} as planned for {}", flag.name, last.share, last.at));
             }
+        }
+        // A reason in the history has a bound.
+        let more = done.len().saturating_sub(SENTENCES);
+        done.truncate(SENTENCES);
+        if more > 0 {
+            done.push(format!("and {more} flags more"));
         }
         (!done.is_empty()).then(|| (changed, done.join("; ")))
     }

@@ -147,7 +147,8 @@ pub(super) fn tick(dataplane: &Dataplane) {
         let manner = Manner { reason: said.clone(), ..Manner::default() };
         match put(&mut keeper, dataplane, next, "schedule", &manner, None, said) {
             Ok(changed) => tracing::info!("{}", changed.text),
-            Err(problem) => complain(dataplane, problem),
+            // It is tried again at the next tick.
+            Err(problem) => return complain(dataplane, problem),
         }
     }
     match keeper.tick(&mut InForce::of(dataplane)) {
