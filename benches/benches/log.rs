@@ -26,6 +26,16 @@ const GROUPS: usize = 4;
 const TOTAL: usize = 256 << 20;
 /// Frame bytes of the log that is opened again.
 const RECOVERED: usize = 1 << 30;
+/// Frames of a run that comes at a steady rate, their bytes and how many come in a second: 48 MB/s for two seconds.
+const STEADY: u64 = 64_000;
+const STEADY_BYTES: usize = 1_500;
+const STEADY_RATE: u64 = 32_000;
+/// Segment of the steady run that begins a new one about 25 times.
+const SMALL_SEGMENT: u64 = 4 << 20;
+/// Least ratio to a log that begins no new segment: a frame may wait half as long again at most.
+const GOAL_STALL: f64 = 0.67;
+/// Longest that one call may take, in milliseconds: what a ring of 2,048 frames holds at a million frames a second.
+const GOAL_CALL: f64 = 2.0;
 /// Least ratio to the bare writer.
 const GOAL: f64 = 0.8;
 /// Most seconds until a log of [`RECOVERED`] bytes is open again.
@@ -57,7 +67,7 @@ fn spec(folder: &Path) -> LogSpec {
 /// Puts `total` bytes of frames into the log.
 fn fill(writer: &mut LogWriter, frame: &[u8], total: usize) -> Result<()> {
     for number in 0..total / frame.len() {
-        let stamp = Stamp { class: 1, source: 7, sequence: number as u64, time_ns: realtime_ns(), stream: false };
+        let stamp = Stamp { class: 1, source: 7, sequence: number as u64, stream: false, time_ns: realtime_ns() };
         loop {
             match writer.append(&stamp, &[frame]) {
                 Ok(_) => break,
@@ -104,6 +114,47 @@ fn bare() -> Result<f64> {
     Ok(TOTAL as f64 * 1e3 / (monotonic_ns() - start) as f64)
 }
 
+/// Longest times of a run, in milliseconds.
+struct Longest {
+    /// From when a frame came until it had its place in the log: a ring must hold that long.
+    stall: f64,
+    /// In one call of the log: nothing is read from any ring meanwhile.
+    call: f64,
+}
+
+/// Frames come at a steady rate and are put as the data plane puts them: whatever has come, then one look at the disk.
+fn steady(segment_bytes: u64) -> Result<Longest> {
+    let folder = Folder::new("stall")?;
+    let spec = LogSpec { segment_bytes, group_bytes: 256 << 10, groups: 8, ..spec(&folder.0) };
+    let (mut writer, _) = LogWriter::open(spec)?;
+    let frame = [0x5a; STEADY_BYTES];
+    let (start, mut number, mut submitted, mut longest, mut call) = (monotonic_ns(), 0, 0, 0, 0);
+    while number < STEADY {
+        let due = |number: u64| start + number * 1_000_000_000 / STEADY_RATE;
+        while number < STEADY && due(number) <= monotonic_ns() {
+            let stamp = Stamp { class: 1, source: 7, sequence: number, stream: false, time_ns: realtime_ns() };
+            let before = monotonic_ns();
+            let put = writer.append(&stamp, &[&frame]);
+            let after = monotonic_ns();
+            call = call.max(after - before);
+            match put {
+                Ok(_) => longest = longest.max(after - due(number)),
+                Err(LogError::Full { .. }) => break,
+                Err(error) => bail!(error),
+            }
+            number += 1;
+        }
+        let before = monotonic_ns();
+        if writer.poll()? >= submitted && writer.next() > submitted {
+            writer.submit()?;
+            submitted = writer.next();
+        }
+        call = call.max(monotonic_ns() - before);
+    }
+    writer.close()?;
+    Ok(Longest { stall: longest as f64 / 1e6, call: call as f64 / 1e6 })
+}
+
 /// Seconds until a log whose writer went without a word is open again.
 fn reopened(folder: &Path) -> Result<f64> {
     let start = monotonic_ns();
@@ -126,6 +177,9 @@ fn main() -> Result<()> {
         Case::new("256-byte frames", || ours(256)),
         Case::new("bare", bare),
         Case::new("a log of 1 GiB is open again", || reopened(&old.0)),
+        Case::new("longest stall, 25 new segments", || Ok(steady(SMALL_SEGMENT)?.stall)),
+        Case::new("no new segment", || Ok(steady(SMALL_SEGMENT * 32)?.stall)),
+        Case::new("longest call, 25 new segments", || Ok(steady(SMALL_SEGMENT)?.call)),
     ];
     let measured = alternate(&mut cases, words.runs, &[wire::GENERATOR, wire::RECEIVER])?;
     let mut rows = Vec::new();
@@ -135,6 +189,10 @@ fn main() -> Result<()> {
     }
     let row = BenchRow::of_runs(cases[3].name.clone(), "s", Better::Lower, &measured.runs[3]);
     rows.extend(row.map(|row| row.bounded(GOAL_OPEN)));
+    let row = BenchRow::of_runs(cases[4].name.clone(), "ms", Better::Lower, &measured.runs[4]);
+    rows.extend(row.map(|row| row.beside("a log that begins no segment", &measured.runs[5], GOAL_STALL)));
+    let row = BenchRow::of_runs(cases[6].name.clone(), "ms", Better::Lower, &measured.runs[6]);
+    rows.extend(row.map(|row| row.bounded(GOAL_CALL)));
     let rig = format!("one disk, {GROUPS} writes of 1 MiB in flight; {}; {}", recovery.way, recovery.access);
     report::print("log", &rig, rows, &[measured.note()])
 }

@@ -42,9 +42,12 @@ pub struct CatArgs {
     /// Begin with the record of this number.
     #[arg(long, value_name = "N")]
     pub from: Option<u64>,
-    /// Begin with the first record of this time or later, in seconds since 1970.
-    #[arg(long, value_name = "SECONDS", conflicts_with = "from")]
+    /// Only records of this time or later, in seconds since 1970, wherever they stand.
+    #[arg(long, value_name = "SECONDS")]
     pub since: Option<f64>,
+    /// Only records before this time, in seconds since 1970, wherever they stand.
+    #[arg(long, value_name = "SECONDS")]
+    pub until: Option<f64>,
     /// Only records of this source.
     #[arg(long, value_name = "ID")]
     pub source: Option<u32>,
@@ -80,9 +83,10 @@ pub fn render_record(record: &LogRecord, as_json: bool, out: &mut dyn Write) -> 
     if as_json {
         return json(record, out);
     }
-    let LogRecord { number, time_ns, class, source, sequence, length } = record;
+    let LogRecord { number, time_ns, class, source, sequence, stream, length } = record;
+    let way = if *stream { "stream" } else { "source" };
     let seconds = *time_ns as f64 / 1e9;
-    writeln!(out, "{number} {seconds:.6} class {class} source {source} sequence {sequence} {length} bytes")?;
+    writeln!(out, "{number} {seconds:.6} class {class} {way} {source} sequence {sequence} {length} bytes")?;
     Ok(Exit::Done)
 }
 
@@ -106,6 +110,7 @@ pub fn render_verdict(verdict: &LogVerdict, as_json: bool, out: &mut dyn Write) 
         .iter()
         .map(|torn| format!("torn end, cut at the next start: {torn}"))
         .chain(verdict.damage.iter().map(|damage| format!("DAMAGED {damage}")))
+        .chain(verdict.beside.iter().map(|beside| format!("no record is missing, the next start mends {beside}")))
     {
         writeln!(out, "{wrong}")?;
     }
@@ -121,7 +126,7 @@ pub fn render_verdict(verdict: &LogVerdict, as_json: bool, out: &mut dyn Write) 
     for source in &verdict.sources {
         table.row([
             source.class.to_string(),
-            source.source.to_string(),
+            if source.stream { format!("{} (stream)", source.source) } else { source.source.to_string() },
             exact(source.records),
             exact(source.lost),
             exact(source.doubled),

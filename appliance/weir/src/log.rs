@@ -53,9 +53,8 @@ fn records(args: &CatArgs, mut each: impl FnMut(&Record<'_>) -> Result<(), Failu
     if let Some(number) = args.from {
         reader.seek_number(number).map_err(line)?;
     }
-    if let Some(seconds) = args.since {
-        reader.seek_time((seconds.max(0.0) * 1e9) as u64).map_err(line)?;
-    }
+    let nanoseconds = |seconds: f64| (seconds.max(0.0) * 1e9) as u64;
+    reader.only_times(args.since.map_or(0, nanoseconds)..args.until.map_or(u64::MAX, nanoseconds));
     reader.only_source(args.source);
     let mut left = args.limit.unwrap_or(u64::MAX);
     while left > 0 {
@@ -75,6 +74,7 @@ fn cat(args: &CatArgs, out: &mut dyn Write) -> Outcome {
             class: stamp.class,
             source: stamp.source,
             sequence: stamp.sequence,
+            stream: stamp.stream,
             length: record.frame.len() as u64,
         };
         shown::render_record(&shown_record, args.place.json, out).map(drop)
@@ -128,6 +128,7 @@ fn verdict(folder: &Path) -> Result<LogVerdict> {
         last: found.last,
         torn: found.torn.as_ref().map(ToString::to_string),
         damage: found.damage.iter().map(ToString::to_string).collect(),
+        beside: found.beside.iter().map(ToString::to_string).collect(),
         sources: sources.collect(),
         untracked: audit.untracked(),
     })

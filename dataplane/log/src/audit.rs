@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::spec::Stamp;
 
 /// How many of a source's last sequence numbers are remembered one by one.
-pub const WINDOW: u32 = 64;
+pub const WINDOW: u64 = 64;
 
 /// What one source of one class sent, by its own count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub struct Tally {
     pub stale: u64,
 }
 
-/// Whose count it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+/// Whose count it is: messages over a stream and messages in packets are counted apart by their source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sender {
     /// Its records came over a stream: the count is the stream's, of which other classes have other parts.
     pub stream: bool,
@@ -33,7 +33,7 @@ pub struct Sender {
     pub source: u32,
 }
 
-/// Counts by source.
+/// Counts by class and source.
 #[derive(Clone, Debug)]
 pub struct Audit {
     most: usize,
@@ -44,9 +44,9 @@ pub struct Audit {
 #[derive(Clone, Copy, Debug)]
 struct Source {
     tally: Tally,
-    highest: u32,
+    highest: u64,
     /// How far `highest` is ahead of the first that came, up to [`WINDOW`].
-    span: u32,
+    span: u64,
     /// Bit n: `highest` - n has come.
     seen: u64,
 }
@@ -60,19 +60,18 @@ impl Audit {
 
     /// Looks at the next record's stamp.
     pub fn see(&mut self, stamp: &Stamp) {
-        let key = Sender { stream: stamp.stream, class: stamp.class, source: stamp.source };
-        let sequence = stamp.sequence as u32; // a window of some numbers is looked at: the lower half tells them apart
+        let key = Sender { class: stamp.class, source: stamp.source, stream: stamp.stream };
         if let Some(source) = self.sources.get_mut(&key) {
-            source.see(sequence);
+            source.see(stamp.sequence, stamp.stream);
         } else if self.sources.len() < self.most {
             let tally = Tally { records: 1, ..Tally::default() };
-            self.sources.insert(key, Source { tally, highest: sequence, span: 0, seen: 1 });
+            self.sources.insert(key, Source { tally, highest: stamp.sequence, span: 0, seen: 1 });
         } else {
             self.untracked += 1;
         }
     }
 
-    /// What was counted, by source.
+    /// What was counted, by class and source.
     pub fn tallies(&self) -> impl Iterator<Item = (Sender, Tally)> {
         self.sources.iter().map(|(key, source)| (*key, source.tally))
     }
@@ -85,18 +84,19 @@ impl Audit {
 }
 
 impl Source {
-    fn see(&mut self, sequence: u32) {
+    fn see(&mut self, sequence: u64, stream: bool) {
         self.tally.records += 1;
         // The count wraps: what is less than half of all numbers ahead is ahead.
-        let ahead = sequence.wrapping_sub(self.highest);
-        if ahead != 0 && ahead <= u32::MAX / 2 {
-            self.tally.lost += u64::from(ahead - 1);
+        let wrapped = if stream { u64::MAX } else { u32::MAX.into() };
+        let ahead = sequence.wrapping_sub(self.highest) & wrapped;
+        if ahead != 0 && ahead <= wrapped / 2 {
+            self.tally.lost = self.tally.lost.saturating_add(ahead - 1);
             self.seen = if ahead < WINDOW { self.seen << ahead | 1 } else { 1 };
             self.highest = sequence;
             self.span = self.span.saturating_add(ahead).min(WINDOW);
             return;
         }
-        let behind = self.highest.wrapping_sub(sequence);
+        let behind = self.highest.wrapping_sub(sequence) & wrapped;
         if behind >= WINDOW {
             self.tally.stale += 1;
         } else if self.seen >> behind & 1 == 1 {
@@ -105,7 +105,7 @@ impl Source {
             self.seen |= 1 << behind;
             self.tally.reordered += 1;
             // What is older than the first that came was never counted as lost.
-            self.tally.lost -= u64::from(behind <= self.span);
+            self.tally.lost -= u64::from(behind <= self.span); // it was counted, so there is one
         }
     }
 }

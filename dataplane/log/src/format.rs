@@ -17,6 +17,16 @@ pub const VERSION: u32 = 1;
 pub const GROUP_HEADER: usize = 64;
 /// Bytes of a record's header.
 pub const RECORD_HEADER: usize = 32;
+/// Bit of a record's flags: it came over a stream, and its sequence has 64 bits.
+pub const FROM_STREAM: u8 = 1;
+/// First bytes of the file that says how far each stream source had come.
+pub const STREAMS_MAGIC: [u8; 8] = *b"WEIRSTR1";
+/// Most stream sources that a log remembers: 1.5 MiB of lines.
+pub const STREAMS_MOST: usize = 65_536;
+/// First bytes of a segment's index.
+pub const INDEX_MAGIC: [u8; 8] = *b"WEIRIDX1";
+/// Most lines of an index: 1 MiB of them.
+pub const INDEX_MOST: usize = 16_384;
 /// Byte of the segment's header block at which the checksum of all bytes before it stands.
 pub const SEGMENT_CHECKSUM: usize = 4092;
 
@@ -72,28 +82,113 @@ pub struct RecordHeader {
     pub length: U32,
     /// Class whose ring the frame came from.
     pub class: u8,
-    /// [`FROM_STREAM`], or zero.
+    /// Bit 0: [`FROM_STREAM`]; the others are zero.
     pub flags: u8,
     /// Zero.
     pub reserved: U16,
     /// Who sent it.
     pub source: U32,
-    /// The source's own count, its lower half.
+    /// The source's own count, its low 32 bits.
     pub sequence: U32,
     /// When it came, CLOCK_REALTIME in nanoseconds.
     pub time_ns: U64,
     /// CRC32C of the 24 bytes before this, the 4 behind it, and the frame.
     pub checksum: U32,
-    /// The upper half of the source's own count.
+    /// High 32 bits of the source's count; zero where the message came in a packet.
     pub sequence_high: U32,
 }
 
-/// [`RecordHeader::flags`] of a record that came over a stream.
-pub const FROM_STREAM: u8 = 1;
+/// First bytes of the file beside a segment that says how far each stream source had come before it; [`StreamLine`]s
+/// follow, ascending by source.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct StreamsHeader {
+    /// [`STREAMS_MAGIC`].
+    pub magic: [u8; 8],
+    /// [`VERSION`].
+    pub version: U32,
+    /// Lines behind the header, at most [`STREAMS_MOST`].
+    pub count: U32,
+    /// Number of the segment's first record: the lines speak of all records before it.
+    pub first: U64,
+    /// The log's id.
+    pub log_id: [u8; 16],
+    /// Sources that had to be forgotten over the log's life because there were more than [`STREAMS_MOST`].
+    pub forgotten: U64,
+    /// Zero.
+    pub reserved: [u8; 12],
+    /// CRC32C of the header's bytes before this, then of the lines.
+    pub checksum: U32,
+}
+
+/// How far one stream source has come.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct StreamLine {
+    /// Who sends.
+    pub source: U32,
+    /// Zero.
+    pub reserved: U32,
+    /// Its highest sequence in the log.
+    pub sequence: U64,
+    /// Number of its last record.
+    pub record: U64,
+}
+
+/// First bytes of the file beside a closed segment that says which times and sources are where in it; [`IndexLine`]s
+/// follow.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct IndexHeader {
+    /// [`INDEX_MAGIC`].
+    pub magic: [u8; 8],
+    /// [`VERSION`].
+    pub version: U32,
+    /// Lines behind the header, at most [`INDEX_MOST`].
+    pub count: U32,
+    /// Number of the segment's first record.
+    pub first: U64,
+    /// Number behind its last record.
+    pub end: U64,
+    /// The log's id.
+    pub log_id: [u8; 16],
+    /// Byte of the segment behind its last group.
+    pub used: U64,
+    /// Earliest time of a record, CLOCK_REALTIME in nanoseconds.
+    pub earliest_ns: U64,
+    /// Latest time of a record, CLOCK_REALTIME in nanoseconds.
+    pub latest_ns: U64,
+    /// Set of the sources in the segment: two bits of 4096 for each, see `docs/log.md`.
+    pub sources: [u8; 512],
+    /// Zero.
+    pub reserved: [u8; 52],
+    /// CRC32C of the header's bytes before this, then of the lines.
+    pub checksum: U32,
+}
+
+/// A group of the segment, or several that follow each other where there are very many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct IndexLine {
+    /// Byte of the segment at which the group begins.
+    pub at: U64,
+    /// Number of its first record.
+    pub first: U64,
+    /// Earliest time of a record, CLOCK_REALTIME in nanoseconds.
+    pub earliest_ns: U64,
+    /// Latest time of a record, CLOCK_REALTIME in nanoseconds.
+    pub latest_ns: U64,
+    /// Set of its sources: two bits of 256 for each.
+    pub sources: [u8; 32],
+}
 
 const _: () = assert!(size_of::<SegmentHeader>() == 48);
+const _: () = assert!(size_of::<IndexHeader>() == 640);
+const _: () = assert!(size_of::<IndexLine>() == 64);
 const _: () = assert!(size_of::<GroupHeader>() == GROUP_HEADER);
 const _: () = assert!(size_of::<RecordHeader>() == RECORD_HEADER);
+const _: () = assert!(size_of::<StreamsHeader>() == 64);
+const _: () = assert!(size_of::<StreamLine>() == 24);
 
 /// Bytes of a record in a group: header, frame, padding.
 #[must_use]
@@ -179,6 +274,94 @@ impl GroupHeader {
     }
 }
 
+impl StreamsHeader {
+    /// The header and the lines in `bytes`, if they belong to the segment of the log `log_id` that begins with record
+    /// `first` and every one of them is as it was written.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn parse<'a>(bytes: &'a [u8], first: u64, log_id: &[u8; 16]) -> Result<(Self, &'a [StreamLine]), &'static str> {
+        let (header, rest) = Self::read_from_prefix(bytes).map_err(|_| "it is shorter than its header")?;
+        match (header.magic == STREAMS_MAGIC, header.version.get() == VERSION, header.count.get() as usize) {
+            (false, ..) => return Err("it does not begin with WEIRSTR1"),
+            (_, false, _) => return Err("it is of a version that this program does not know"),
+            (.., count) if count > STREAMS_MOST => return Err("it has too many lines"),
+            (.., count) if rest.len() != count * size_of::<StreamLine>() => {
+                return Err("it is not as long as its lines");
+            }
+            _ => {}
+        }
+        if header.checksum_with(rest) != header.checksum.get() {
+            return Err("its checksum does not hold");
+        }
+        if header.log_id != *log_id || header.first.get() != first {
+            return Err("it belongs to another segment");
+        }
+        let lines = <[StreamLine]>::ref_from_bytes(rest).map_err(|_| "it is not as long as its lines")?;
+        let ascending = lines.is_sorted_by(|one, next| one.source.get() < next.source.get());
+        if !ascending || lines.iter().any(|line| line.record.get() >= first) {
+            return Err("its lines say what no writer writes");
+        }
+        Ok((header, lines))
+    }
+
+    pub(crate) fn checksum_with(&self, lines: &[u8]) -> u32 {
+        crc32c::crc32c_append(crc32c::crc32c(&self.as_bytes()[..60]), lines)
+    }
+}
+
+impl IndexHeader {
+    /// The header and the lines in `bytes`, if they belong to the segment of the log `log_id` that begins with record
+    /// `first` and every one of them is as it was written.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn parse<'a>(bytes: &'a [u8], first: u64, log_id: &[u8; 16]) -> Result<(Self, &'a [IndexLine]), &'static str> {
+        let (header, rest) = Self::read_from_prefix(bytes).map_err(|_| "it is shorter than its header")?;
+        match (header.magic == INDEX_MAGIC, header.version.get() == VERSION, header.count.get() as usize) {
+            (false, ..) => return Err("it does not begin with WEIRIDX1"),
+            (_, false, _) => return Err("it is of a version that this program does not know"),
+            (.., count) if count > INDEX_MOST => return Err("it has too many lines"),
+            (.., count) if rest.len() != count * size_of::<IndexLine>() => {
+                return Err("it is not as long as its lines");
+            }
+            _ => {}
+        }
+        if header.checksum_with(rest) != header.checksum.get() {
+            return Err("its checksum does not hold");
+        }
+        if header.log_id != *log_id || header.first.get() != first {
+            return Err("it belongs to another segment");
+        }
+        let lines = <[IndexLine]>::ref_from_bytes(rest).map_err(|_| "it is not as long as its lines")?;
+        let ascending =
+            lines.is_sorted_by(|one, next| one.at.get() < next.at.get() && one.first.get() < next.first.get());
+        let inside = |line: &IndexLine| line.at.get() < header.used.get() && line.first.get() < header.end.get();
+        let earliest = lines.iter().map(|line| line.earliest_ns.get()).min().unwrap_or(u64::MAX);
+        let latest = lines.iter().map(|line| line.latest_ns.get()).max().unwrap_or_default();
+        let spanned = (header.earliest_ns.get(), header.latest_ns.get()) == (earliest, latest);
+        if !ascending || !spanned || !lines.iter().all(inside) {
+            return Err("its lines say what no writer writes");
+        }
+        Ok((header, lines))
+    }
+
+    pub(crate) fn checksum_with(&self, lines: &[u8]) -> u32 {
+        crc32c::crc32c_append(crc32c::crc32c(&self.as_bytes()[..636]), lines)
+    }
+}
+
+/// Number and stamp of each record of a group that was read whole into `buffer`. The group's checksum was found to hold,
+/// so those of its records are not computed again.
+pub(crate) fn records<'a>(header: &GroupHeader, buffer: &'a [u8]) -> impl Iterator<Item = (u64, Stamp)> + 'a {
+    let mut rest = buffer.get(GROUP_HEADER..GROUP_HEADER + header.length.get() as usize).unwrap_or_default();
+    (header.first.get()..header.end()).map_while(move |number| {
+        let (record, behind) = RecordHeader::read_from_prefix(rest).ok()?;
+        rest = behind.get((record.length.get() as usize).checked_next_multiple_of(8)?..)?;
+        Some((number, record.stamp()))
+    })
+}
+
 impl RecordHeader {
     /// The header of a frame given in pieces.
     #[must_use]
@@ -190,7 +373,7 @@ impl RecordHeader {
             flags: if stamp.stream { FROM_STREAM } else { 0 },
             reserved: 0.into(),
             source: stamp.source.into(),
-            sequence: (stamp.sequence as u32).into(), // the lower half
+            sequence: (stamp.sequence as u32).into(), // the high half is behind the checksum
             time_ns: stamp.time_ns.into(),
             checksum: 0.into(),
             sequence_high: ((stamp.sequence >> 32) as u32).into(),
@@ -208,9 +391,9 @@ impl RecordHeader {
     /// What the log keeps beside the frame.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
-        let (class, source, time_ns) = (self.class, self.source.get(), self.time_ns.get());
-        let sequence = u64::from(self.sequence.get()) | u64::from(self.sequence_high.get()) << 32;
-        Stamp { class, source, sequence, time_ns, stream: self.flags & FROM_STREAM != 0 }
+        let sequence = u64::from(self.sequence_high.get()) << 32 | u64::from(self.sequence.get());
+        let (class, stream) = (self.class, self.flags & FROM_STREAM != 0);
+        Stamp { class, source: self.source.get(), sequence, stream, time_ns: self.time_ns.get() }
     }
 
     /// The record at the start of `bytes`: its header, its frame, and what follows its padding.

@@ -1,9 +1,14 @@
 //! A group on its way: filled in a buffer, sealed, written, durable.
 
+use std::fs::File;
+use std::sync::Arc;
+
 use zerocopy::IntoBytes;
 
 use crate::format::{GROUP_HEADER, GROUP_MAGIC, GroupHeader, RECORD_HEADER, RecordHeader, group_bytes, record_bytes};
+use crate::index::Sources;
 use crate::spec::Stamp;
+use crate::streams::{self, Step};
 
 /// The group that frames are put into.
 pub(crate) struct Filling {
@@ -15,6 +20,8 @@ pub(crate) struct Filling {
     count: u32,
     earliest_ns: u64,
     latest_ns: u64,
+    steps: Vec<Step>,
+    sources: Sources,
 }
 
 /// A group that is whole, in the order of the log.
@@ -27,10 +34,16 @@ pub(crate) struct Sealed {
     pub(crate) end: u64,
     /// Bytes in the file.
     pub(crate) length: usize,
-    /// Where in the segment it belongs, once that is settled: a second try writes to the same place.
-    pub(crate) at: Option<u64>,
+    /// File and byte it belongs to, once that is settled: a second try writes to the same place.
+    pub(crate) place: Option<(Arc<File>, u64)>,
+    /// Earliest and latest time of a record.
+    pub(crate) times: (u64, u64),
+    /// Its records' sources.
+    pub(crate) sources: Sources,
     /// How far it is.
     pub(crate) stage: Stage,
+    /// Its records of stream sources.
+    pub(crate) steps: Vec<Step>,
 }
 
 /// How far a sealed group is.
@@ -46,7 +59,8 @@ pub(crate) enum Stage {
 
 impl Filling {
     pub(crate) fn new(buffer: usize, first: u64) -> Self {
-        Self { buffer, first, used: GROUP_HEADER, count: 0, earliest_ns: u64::MAX, latest_ns: 0 }
+        let (earliest_ns, latest_ns, steps) = (u64::MAX, 0, Vec::new());
+        Self { buffer, first, used: GROUP_HEADER, count: 0, earliest_ns, latest_ns, steps, sources: Sources::NONE }
     }
 
     /// Bytes of header and records so far.
@@ -63,6 +77,11 @@ impl Filling {
         for piece in frame {
             bytes[at..at + piece.len()].copy_from_slice(piece);
             at += piece.len();
+        }
+        self.sources.add(stamp.source);
+        if stamp.stream {
+            let number = self.end();
+            streams::note(&mut self.steps, stamp, number);
         }
         self.used += record_bytes(header.length.get() as usize);
         bytes[at..self.used].fill(0); // the buffer still has what was written from it before
@@ -97,6 +116,16 @@ impl Filling {
         bytes[..GROUP_HEADER].copy_from_slice(header.as_bytes());
         bytes[self.used..length].fill(0);
         let (buffer, first, end) = (self.buffer, self.first, self.end());
-        Sealed { buffer, first, end, length, at: None, stage: Stage::Waiting }
+        Sealed {
+            buffer,
+            first,
+            end,
+            length,
+            place: None,
+            times: (self.earliest_ns, self.latest_ns),
+            sources: self.sources,
+            stage: Stage::Waiting,
+            steps: self.steps,
+        }
     }
 }

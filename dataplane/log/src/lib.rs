@@ -9,15 +9,18 @@
 //! * [`LogTaker`] is a taker of rings like any other: its cursor moves when what lies behind it is durable;
 //! * [`format`](mod@format) has the layout as types.
 
+mod ahead;
 pub mod audit;
 pub mod error;
 pub mod format;
 mod groups;
+mod index;
 pub mod reader;
 mod recovery;
 mod retention;
 mod segment;
 pub mod spec;
+mod streams;
 pub mod taker;
 pub mod verify;
 pub mod writer;
@@ -30,6 +33,7 @@ pub use reader::{LogReader, Record};
 pub use recovery::{Cut, Recovery};
 pub use retention::Retired;
 pub use spec::{LogSpec, Stamp, WhenFull};
+pub use streams::StreamsFrom;
 pub use taker::{LogCounts, LogTaker, LoggedRing, Now, Turn, WhenStuck};
 pub use verify::{Spot, Verified, verify};
 pub use writer::LogWriter;

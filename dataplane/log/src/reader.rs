@@ -1,10 +1,12 @@
 //! Records out of segment files, while they are written or later.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::error::{LogError, Result};
 use crate::format::{BLOCK, GROUP_HEADER, GroupHeader, RECORD_HEADER, RecordHeader};
+use crate::index::{self, Guide};
 use crate::segment::{self, Found, Segment};
 use crate::spec::Stamp;
 
@@ -42,7 +44,12 @@ pub struct LogReader {
     number: u64,
     from_number: u64,
     from_ns: Option<u64>,
+    /// Earliest time, and the first behind the latest.
+    times: Range<u64>,
     source: Option<u32>,
+    /// The segment's index, once it was looked for: it is not there for the newest segment.
+    guide: Option<Option<Guide>>,
+    read_bytes: u64,
 }
 
 impl LogReader {
@@ -71,7 +78,10 @@ impl LogReader {
             number: first,
             from_number: 0,
             from_ns: None,
+            times: 0..u64::MAX,
             source: None,
+            guide: None,
+            read_bytes: 0,
         })
     }
 
@@ -87,6 +97,7 @@ impl LogReader {
         let sealed = segments.last() != Some(segment);
         self.enter(segment.clone(), sealed)?;
         (self.from_number, self.from_ns) = (number, None);
+        self.guide = None;
         Ok(())
     }
 
@@ -100,6 +111,12 @@ impl LogReader {
         self.enter(oldest.clone(), segments.len() > 1)?;
         (self.from_number, self.from_ns) = (0, Some(time_ns));
         Ok(())
+    }
+
+    /// From now on gives records of these times only (CLOCK_REALTIME in nanoseconds), wherever they stand: the clock may
+    /// have been set back between them.
+    pub fn only_times(&mut self, times: Range<u64>) {
+        self.times = times;
     }
 
     /// From now on gives records of this source only; `None` for all.
@@ -131,7 +148,8 @@ impl LogReader {
                 continue;
             }
             self.from_ns = None;
-            if self.source.is_none_or(|source| source == stamp.source) {
+            let of_time = self.times.contains(&stamp.time_ns) || self.times == (0..u64::MAX);
+            if of_time && self.source.is_none_or(|source| source == stamp.source) {
                 break (number, stamp, start, length);
             }
         };
@@ -144,6 +162,12 @@ impl LogReader {
         self.number
     }
 
+    /// Bytes read so far, of segments and of their indexes.
+    #[must_use]
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes
+    }
+
     fn enter(&mut self, segment: Segment, sealed: bool) -> Result<()> {
         let file = segment.open()?;
         let header = segment.header(&file)?;
@@ -152,6 +176,7 @@ impl LogReader {
         }
         (self.file, self.sealed, self.at) = (file, sealed, BLOCK);
         (self.expected, self.number, self.left) = (segment.first, segment.first, 0);
+        self.guide = None;
         self.segment = segment;
         Ok(())
     }
@@ -160,6 +185,8 @@ impl LogReader {
     fn next_group(&mut self) -> Result<bool> {
         let mut looked_again = false;
         loop {
+            let (from, position) = (self.at, self.expected);
+            self.jump();
             let why = match self.group_here()? {
                 Found::Whole(header) if header.first.get() == self.expected => {
                     self.at += header.bytes();
@@ -177,12 +204,20 @@ impl LogReader {
                 Found::Nothing => "no group begins here, but later records exist",
                 Found::Bad(why) => why,
             };
+            let led = self.at > from;
+            let at_end = matches!(&self.guide, Some(Some(guide)) if (self.at, self.expected) == guide.end());
+            if led && !at_end {
+                self.pass_over(position, why);
+                continue;
+            }
             let segments = segment::list(&self.folder)?;
             let later = segments.iter().find(|segment| segment.first > self.segment.first);
             let Some(later) = later else { return Ok(false) };
             if later.first == self.expected {
                 self.enter(later.clone(), segments.last() != Some(later))?;
                 looked_again = false;
+            } else if led {
+                self.pass_over(position, "the segment ends elsewhere");
             } else if !looked_again {
                 // The last groups here may have been written between the two looks: they are all durable before a later
                 // segment exists, so the second look sees them.
@@ -202,10 +237,55 @@ impl LogReader {
         let wanted = |header: &GroupHeader| !self.sealed || !self.may_skip(header);
         let found = self.segment.group(&self.file, self.at, &self.log_id, &mut buffer, wanted);
         self.buffer = buffer;
+        self.read_bytes += self.buffer.len() as u64;
         found
     }
 
     fn may_skip(&self, header: &GroupHeader) -> bool {
-        header.end() <= self.from_number || self.from_ns.is_some_and(|from| header.latest_ns.get() < from)
+        self.is_outside(header.end(), header.earliest_ns.get(), header.latest_ns.get())
+    }
+
+    /// Whether nothing is wanted of records up to `end` whose times lie between these two.
+    fn is_outside(&self, end: u64, earliest_ns: u64, latest_ns: u64) -> bool {
+        end <= self.from_number
+            || self.from_ns.is_some_and(|from| latest_ns < from)
+            || latest_ns < self.times.start
+            || (earliest_ns >= self.times.end && self.times.end != u64::MAX)
+    }
+
+    /// Goes to the next place of a closed segment that may hold what is wanted, by the segment's index.
+    fn jump(&mut self) {
+        let all = (self.times == (0..u64::MAX)) && self.from_ns.is_none() && self.source.is_none();
+        if !self.sealed || (all && self.from_number <= self.expected) {
+            return;
+        }
+        if self.guide.is_none() {
+            let guide = Guide::read(&self.segment, &self.file, &self.log_id);
+            self.read_bytes += guide.as_ref().map_or(0, Guide::length);
+            let path = self.segment.path.display();
+            let told = |why: &String| tracing::info!("every group of {path} is looked at; of its index: {why}");
+            self.guide = Some(guide.inspect_err(told).ok());
+        }
+        let Some(Some(guide)) = &self.guide else { return };
+        let may_hold = |set: &[u8]| self.source.is_none_or(|source| index::may_hold(set, source));
+        let header = &guide.header;
+        let outside = self.is_outside(header.end.get(), header.earliest_ns.get(), header.latest_ns.get());
+        let (at, record) = if outside || !may_hold(&header.sources) {
+            guide.end()
+        } else {
+            guide.next(self.at, |line, end| {
+                !self.is_outside(end, line.earliest_ns.get(), line.latest_ns.get()) && may_hold(&line.sources)
+            })
+        };
+        if at > self.at {
+            (self.at, self.expected, self.number) = (at, record, record);
+        }
+    }
+
+    /// Goes through the whole segment without its index; records before `position` were given or not wanted.
+    fn pass_over(&mut self, position: u64, why: &str) {
+        tracing::warn!("every group of {} is looked at: its index is not true: {why}", self.segment.path.display());
+        self.from_number = self.from_number.max(position);
+        (self.guide, self.at, self.expected) = (Some(None), BLOCK, self.segment.first);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File, TryLockError};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use weir_dataplane_io::disk::{self, Access};
@@ -12,9 +12,10 @@ use weir_dataplane_io::uring::Way;
 
 use crate::error::{LogError, Result, refused};
 use crate::format::BLOCK;
-use crate::reader::LogReader;
+use crate::index::{self, Index};
 use crate::segment::{self, Found, Segment};
 use crate::spec::LogSpec;
+use crate::streams::{self, Streams, StreamsFrom};
 
 /// What opening a log for writing found and did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,12 +26,17 @@ pub struct Recovery {
     pub next: u64,
     /// What was cut off, if the last writer died in the middle of a group.
     pub cut: Option<Cut>,
+    /// For each stream source the highest sequence that is durable in the log; at most
+    /// [`STREAMS_MOST`](crate::format::STREAMS_MOST) sources, those that were written last.
+    pub streams: BTreeMap<u32, u64>,
+    /// Sources that are not in `streams` because there were more.
+    pub streams_forgotten: u64,
+    /// Where `streams` comes from.
+    pub streams_from: StreamsFrom,
     /// How writes are done.
     pub way: Way,
     /// How they reach the disk.
     pub access: Access,
-    /// The last sequence of each stream's source, if it was to be found.
-    pub streams: BTreeMap<u32, u64>,
 }
 
 /// The end of a segment that was no whole group.
@@ -50,6 +56,9 @@ pub struct Cut {
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "next record {} in {} segments; {}; {}", self.next, self.segments, self.way, self.access)?;
+        if let StreamsFrom::Scan { .. } = self.streams_from {
+            write!(f, "; {}", self.streams_from)?;
+        }
         match &self.cut {
             Some(Cut { file, byte, why, whole_groups }) => {
                 write!(f, "; cut {} at byte {byte}: {why}, {whole_groups} whole groups behind it", file.display())
@@ -76,6 +85,12 @@ pub(crate) struct Opened {
     pub(crate) segments: usize,
     pub(crate) next: u64,
     pub(crate) cut: Option<Cut>,
+    pub(crate) streams: Streams,
+    pub(crate) streams_from: StreamsFrom,
+    /// Of the newest segment.
+    pub(crate) index: Index,
+    /// The segments before it.
+    pub(crate) closed: Vec<Segment>,
 }
 
 /// Locks the folder and finds the end of the log.
@@ -84,20 +99,38 @@ pub(crate) fn open(spec: &LogSpec) -> Result<Opened> {
     let lock = lock(spec)?;
     segment::remove_unfinished(&spec.folder)?;
     let segments = segment::list(&spec.folder)?;
+    segment::remove_orphans(&spec.folder, &segments)?;
     let Some(newest) = segments.last() else {
         let log_id = random_id()?;
-        let newest = segment::create(&spec.folder, 0, log_id, spec.segment_bytes)?;
+        let newest = segment::create(&spec.folder, log_id, spec.segment_bytes)?;
         let current = Current::open(&newest, BLOCK)?;
-        return Ok(Opened { lock, log_id, current, segments: 1, next: 0, cut: None });
+        let (streams, streams_from) = (Streams::default(), StreamsFrom::Begun);
+        return Ok(Opened {
+            lock,
+            log_id,
+            current,
+            segments: 1,
+            next: 0,
+            cut: None,
+            streams,
+            streams_from,
+            index: Index::new(0),
+            closed: Vec::new(),
+        });
     };
+    // It speaks of a closed segment; this one goes on.
+    index::remove(newest)?;
     let mut current = Current::open(newest, BLOCK)?;
     let file = newest.open()?;
     let log_id = newest.header(&file)?.log_id;
-    let mut next = newest.first;
+    let (mut streams, streams_from) = streams::before_newest(&segments, &log_id)?;
+    let (mut next, mut index) = (newest.first, Index::new(newest.first));
     let mut buffer = Vec::new();
     let why = loop {
         match newest.group(&file, current.at, &log_id, &mut buffer, |header| header.first.get() == next)? {
             Found::Whole(header) if header.first.get() == next => {
+                streams.see_group(&header, &buffer);
+                index.see_group(current.at, &header, &buffer);
                 next = header.end();
                 current.at += header.bytes();
             }
@@ -108,35 +141,9 @@ pub(crate) fn open(spec: &LogSpec) -> Result<Opened> {
     };
     let cut = cut(newest, &file, &current, &log_id, why)?;
     settle(newest, &current, spec.segment_bytes)?;
-    Ok(Opened { lock, log_id, current, segments: segments.len(), next, cut })
-}
-
-/// The last sequence of each stream's source in the log. Where bytes are damaged the rest of that segment is passed over:
-/// what it held is gone, and its sender was told that it was here.
-pub(crate) fn streams(folder: &Path) -> Result<BTreeMap<u32, u64>> {
-    let mut last = BTreeMap::new();
-    let segments = segment::list(folder)?;
-    for (place, segment) in segments.iter().enumerate() {
-        let behind = segments.get(place + 1).map_or(u64::MAX, |next| next.first);
-        let mut reader = LogReader::open(folder)?;
-        reader.seek_number(segment.first)?;
-        loop {
-            match reader.next_record() {
-                Ok(Some(record)) if record.number >= behind => break,
-                Ok(Some(record)) if record.stamp.stream => {
-                    let highest: &mut u64 = last.entry(record.stamp.source).or_default();
-                    *highest = record.stamp.sequence.max(*highest);
-                }
-                Ok(Some(_)) => {}
-                Ok(None) => break,
-                Err(error) => {
-                    tracing::warn!("the sequences of streams behind this place are not known: {error}");
-                    break;
-                }
-            }
-        }
-    }
-    Ok(last)
+    streams.trim();
+    let (count, closed) = (segments.len(), segments[..segments.len() - 1].to_vec());
+    Ok(Opened { lock, log_id, current, segments: count, next, cut, streams, streams_from, index, closed })
 }
 
 /// What was found is made durable, so that it can be called so: a killed writer may have left it in the page cache only.

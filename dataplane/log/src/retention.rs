@@ -7,6 +7,7 @@ use weir_dataplane_io::IoError;
 use crate::error::{Result, refused};
 use crate::segment::{self, Segment};
 use crate::spec::{LogSpec, WhenFull};
+use crate::{index, streams};
 
 /// What retention has deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +65,15 @@ impl Segment {
     }
 
     fn delete(&self) -> Result<()> {
-        fs::remove_file(&self.path).map_err(|cause| refused("removal of", &self.path, cause))
+        // The segment first: a file beside none is removed at the next start.
+        for path in [self.path.clone(), index::path(self), streams::path(self)] {
+            match fs::remove_file(&path) {
+                Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                    return Err(refused("removal of", &path, cause));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }

@@ -11,6 +11,7 @@ use weir_dataplane_io::disk;
 
 use crate::error::{LogError, Result, refused};
 use crate::format::{BLOCK, GROUP_HEADER, GroupHeader, SegmentHeader};
+use crate::{index, streams};
 
 /// What the name of a segment file ends with.
 const ENDING: &str = ".weirlog";
@@ -61,26 +62,73 @@ pub(crate) fn remove_unfinished(folder: &Path) -> Result<()> {
     }
 }
 
-/// Makes the segment that begins with record `first`. Its name appears when header and blocks are on the disk.
+/// Removes the files of which the segment they stand beside is not there: a writer that died left one, or a segment was
+/// deleted by hand.
+pub(crate) fn remove_orphans(folder: &Path, segments: &[Segment]) -> Result<()> {
+    let entries = fs::read_dir(folder).map_err(|cause| refused("list of", folder, cause))?;
+    for entry in entries {
+        let path = entry.map_err(|cause| refused("list of", folder, cause))?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.split_once('.'));
+        let ours = name.filter(|(stem, ending)| stem.len() == 20 && [streams::ENDING, index::ENDING].contains(ending));
+        if let Some(first) = ours.and_then(|(stem, _)| stem.parse().ok())
+            && !segments.iter().any(|segment| segment.first == first)
+        {
+            fs::remove_file(&path).map_err(|cause| refused("removal of", &path, cause))?;
+        }
+    }
+    Ok(())
+}
+
+/// The segment that begins with record `first`, whether it is there or not.
+pub(crate) fn named(folder: &Path, first: u64) -> Segment {
+    Segment { first, path: folder.join(format!("{first:020}{ENDING}")) }
+}
+
+/// Makes the file for a segment to come: its blocks, and a name that readers pass over.
 ///
 /// The cause keeps the kernel's word, so that a full disk can be told from a broken one.
-pub(crate) fn create(folder: &Path, first: u64, log_id: [u8; 16], bytes: u64) -> std::result::Result<Segment, IoError> {
-    let unfinished = folder.join(UNFINISHED);
-    let path = folder.join(format!("{first:020}{ENDING}"));
-    let made = File::create(&unfinished).and_then(|file| {
+pub(crate) fn make(folder: &Path, bytes: u64) -> std::result::Result<Segment, IoError> {
+    let path = folder.join(UNFINISHED);
+    let made = File::create(&path).and_then(|file| {
         disk::preallocate(&file, bytes)?;
-        file.write_all_at(&SegmentHeader::block(first, realtime_ns(), log_id), 0)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &path)
+        file.sync_all()
     });
     if let Err(cause) = made {
         // Its blocks are given back; if even that fails, the next start removes it.
-        let _ = fs::remove_file(&unfinished);
-        let what = format!("segment of {bytes} bytes {}", path.display());
-        return Err(IoError::new(what, cause, "free space in the log's folder, or keep less"));
+        let _ = fs::remove_file(&path);
+        return Err(told(format!("segment of {bytes} bytes {}", path.display()), cause));
+    }
+    Ok(Segment { first: 0, path })
+}
+
+/// Makes the file that was made into the segment that begins with record `first`. Its name appears when header and blocks
+/// are on the disk.
+pub(crate) fn name(folder: &Path, first: u64, log_id: [u8; 16]) -> std::result::Result<Segment, IoError> {
+    let unfinished = folder.join(UNFINISHED);
+    let segment = named(folder, first);
+    let named = File::options().write(true).open(&unfinished).and_then(|file| {
+        file.write_all_at(&SegmentHeader::block(first, realtime_ns(), log_id), 0)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, &segment.path)
+    });
+    match named {
+        // An earlier try came as far as the name.
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && segment.path.exists() => {}
+        Err(cause) => return Err(told(format!("header of {}", segment.path.display()), cause)),
+        Ok(()) => {}
     }
     disk::sync_folder(folder)?;
-    Ok(Segment { first, path })
+    Ok(segment)
+}
+
+fn told(what: String, cause: io::Error) -> IoError {
+    IoError::new(what, cause, "free space in the log's folder, or keep less")
+}
+
+/// The log's very first segment.
+pub(crate) fn create(folder: &Path, log_id: [u8; 16], bytes: u64) -> Result<Segment> {
+    make(folder, bytes)?;
+    Ok(name(folder, 0, log_id)?)
 }
 
 impl Segment {

@@ -25,8 +25,6 @@ pub struct LogSpec {
     pub when_full: WhenFull,
     /// Whether to ask the kernel for io_uring; pwrite else.
     pub io_uring: bool,
-    /// Whether to look through the whole log when it is opened for the last sequence of every stream's source.
-    pub find_streams: bool,
 }
 
 /// What to do when the disk has no room for the next segment.
@@ -51,7 +49,6 @@ impl LogSpec {
             groups: 4,
             when_full: WhenFull::Stop,
             io_uring: true,
-            find_streams: false,
         }
     }
 
@@ -92,10 +89,10 @@ pub struct Stamp {
     pub class: u8,
     /// Who sent it, by the number the application uses.
     pub source: u32,
-    /// The source's own count; a message's has 32 bits, a stream's 64.
+    /// The source's own count: 32 bits of a message in a packet, 64 of one that came over a stream.
     pub sequence: u64,
-    /// When it came, CLOCK_REALTIME in nanoseconds.
-    pub time_ns: u64,
     /// It came over a stream: source and sequence are the stream's, and no two records have the same.
     pub stream: bool,
+    /// When it came, CLOCK_REALTIME in nanoseconds.
+    pub time_ns: u64,
 }

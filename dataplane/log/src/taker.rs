@@ -106,6 +106,8 @@ pub struct LogTaker {
     /// Number behind the last record that was handed to the disk.
     submitted: u64,
     retry_at_ns: u64,
+    /// What was durable when the disk refused, until more is.
+    stuck_at: Option<u64>,
     counts: LogCounts,
 }
 
@@ -120,7 +122,8 @@ impl LogTaker {
         when_stuck: WhenStuck,
     ) -> Self {
         let submitted = writer.next();
-        Self { rings, frames, cursors, writer, when_stuck, submitted, retry_at_ns: 0, counts: LogCounts::default() }
+        let (retry_at_ns, stuck_at, counts) = (0, None, LogCounts::default());
+        Self { rings, frames, cursors, writer, when_stuck, submitted, retry_at_ns, stuck_at, counts }
     }
 
     /// Counts since the start.
@@ -143,8 +146,10 @@ impl LogTaker {
             let _ = self.writer.retry(); // what it says is in `failure`, and the next second tries again
         }
         let mut turn = Turn::default();
+        let lets_go = self.is_stuck() && self.when_stuck == WhenStuck::Drop;
         for ring in &mut self.rings {
-            turn.read += ring.read_round(&self.frames, &mut self.writer, self.when_stuck, &mut self.counts, now);
+            let lets_go = lets_go && !ring.stream;
+            turn.read += ring.read_round(&self.frames, &mut self.writer, lets_go, &mut self.counts, now);
         }
         let durable = match self.writer.poll() {
             Ok(durable) => durable,
@@ -153,13 +158,25 @@ impl LogTaker {
         if durable >= self.submitted && self.writer.next() > self.submitted && self.writer.submit().is_ok() {
             self.submitted = self.writer.next();
         }
-        let let_go = self.writer.failure().is_some() && self.when_stuck == WhenStuck::Drop;
+        let lets_go = self.is_stuck() && self.when_stuck == WhenStuck::Drop;
         for ring in &mut self.rings {
-            turn.moved |= ring.settle(durable, let_go && !ring.stream, &self.cursors);
+            turn.moved |= ring.settle(durable, lets_go && !ring.stream, &self.cursors);
         }
         // While the disk refuses there is nothing to come back soon for: the next try has its own time.
         turn.waiting = self.writer.next() > durable && self.writer.failure().is_none();
         turn
+    }
+
+    /// Whether the disk refused, and has written nothing since: a try that is on its way changes nothing for the rings.
+    fn is_stuck(&mut self) -> bool {
+        let durable = self.writer.durable();
+        let written = self.stuck_at.is_some_and(|at| durable > at || durable == self.writer.next());
+        if self.writer.failure().is_some() {
+            self.stuck_at = Some(durable);
+        } else if written {
+            self.stuck_at = None;
+        }
+        self.stuck_at.is_some()
     }
 
     /// Writes what was read, waits for it and moves the cursors for the last time; gives the number of the next record.
@@ -182,7 +199,7 @@ impl LoggedRing {
         &mut self,
         memory: &UmemView,
         writer: &mut LogWriter,
-        when_stuck: WhenStuck,
+        lets_go: bool,
         counts: &mut LogCounts,
         now: Now,
     ) -> usize {
@@ -220,7 +237,7 @@ impl LoggedRing {
                     counts.dropped += 1;
                     self.waiting.push_back((writer.next(), next));
                 }
-                Err(LogError::Failed { .. }) if when_stuck == WhenStuck::Drop && !self.stream => counts.dropped += 1,
+                Err(_) if lets_go => counts.dropped += 1,
                 // The disk is behind, or refuses and the frames are to be held: the ring is the quota.
                 Err(_) => return frames,
             }

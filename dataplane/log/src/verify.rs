@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{LogError, Result, refused};
 use crate::format::{BLOCK, GROUP_HEADER, GroupHeader, RecordHeader};
+use crate::index::{self, Index};
 use crate::segment::{self, Found, Segment};
+use crate::streams::{self, Streams};
 
 /// A place in a log where something is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,10 +47,13 @@ pub struct Verified {
     pub torn: Option<Spot>,
     /// Everything else that is not as it was written.
     pub damage: Vec<Spot>,
+    /// Files beside segments that are missing or do not hold. They save reading and hold no records; a writer writes them
+    /// again when it opens the log, or is about to where it runs.
+    pub beside: Vec<Spot>,
 }
 
 impl Verified {
-    /// True when every byte is as it was written.
+    /// True when every byte of every segment is as it was written.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.torn.is_none() && self.damage.is_empty()
@@ -64,7 +69,14 @@ pub fn verify(folder: &Path) -> Result<Verified> {
     if segments.is_empty() {
         return Err(LogError::NoLog { folder: folder.to_owned() });
     }
-    let mut pass = Pass { found: Verified::default(), log_id: None, expected: None, buffer: Vec::new() };
+    let mut pass = Pass {
+        found: Verified::default(),
+        log_id: None,
+        expected: None,
+        buffer: Vec::new(),
+        index: Index::new(0),
+        streams: None,
+    };
     for (index, segment) in segments.iter().enumerate() {
         pass.found.segments += 1;
         pass.segment(segment, index + 1 == segments.len())?;
@@ -78,6 +90,10 @@ struct Pass {
     /// Number that the next group must begin with, once one is known.
     expected: Option<u64>,
     buffer: Vec<u8>,
+    /// Of the segment that is read.
+    index: Index,
+    /// Before the group that is read; unknown while nothing says what was before the oldest segment.
+    streams: Option<Streams>,
 }
 
 impl Pass {
@@ -98,7 +114,47 @@ impl Pass {
         self.expected = Some(segment.first);
         // Without a header that says which log it is, no group can be told from a stranger's.
         let Some(log_id) = self.log_id else { return Ok(()) };
-        self.groups(segment, &file, &log_id, newest)
+        self.places(segment, &log_id, newest);
+        self.index = Index::new(segment.first);
+        let before = self.found.damage.len();
+        self.groups(segment, &file, &log_id, newest)?;
+        if !newest && self.found.damage.len() == before {
+            self.index(segment, log_id);
+        }
+        Ok(())
+    }
+
+    /// Compares the file of stream sources beside a segment with what was read of the segments before it.
+    fn places(&mut self, segment: &Segment, log_id: &[u8; 16], newest: bool) {
+        if segment.first == 0 {
+            self.streams = Some(Streams::default());
+            return;
+        }
+        let why = match (Streams::read(segment, log_id), &self.streams) {
+            (Err(_), _) => "it is missing or does not hold",
+            (Ok(found), Some(known)) if found.forgotten() == 0 && found.sequences() != known.sequences() => {
+                "the segments before it say otherwise"
+            }
+            (Ok(found), _) => {
+                self.streams = Some(found);
+                return;
+            }
+        };
+        // Those of older segments only help out where the newest one's does not hold.
+        if newest {
+            self.found.beside.push(Spot { file: streams::path(segment), byte: 0, why });
+        }
+    }
+
+    /// Compares the index beside a sound segment with what it must be.
+    fn index(&mut self, segment: &Segment, log_id: [u8; 16]) {
+        let file = index::path(segment);
+        let why = match std::fs::read(&file) {
+            Ok(bytes) if bytes == self.index.bytes(log_id) => return,
+            Ok(_) => "it is not what the segment says",
+            Err(_) => "it is missing or cannot be read",
+        };
+        self.found.beside.push(Spot { file, byte: 0, why });
     }
 
     fn groups(&mut self, segment: &Segment, file: &File, log_id: &[u8; 16], newest: bool) -> Result<()> {
@@ -136,6 +192,10 @@ impl Pass {
             self.damage(segment, at, "the numbers of the records do not follow");
         }
         self.expected = Some(header.end());
+        self.index.see_group(at, header, &self.buffer);
+        if let Some(streams) = &mut self.streams {
+            streams.see_group(header, &self.buffer);
+        }
         let end = GROUP_HEADER + header.length.get() as usize;
         if self.buffer[end..].iter().any(|byte| *byte != 0) {
             self.damage(segment, at, "the padding behind the group is not zero");

@@ -1,25 +1,29 @@
 //! Frames into groups, groups onto the disk, and up to which record all of them are there.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs::File;
+use std::sync::Arc;
 
 use weir_dataplane_io::clock::realtime_ns;
 use weir_dataplane_io::disk::Access;
 use weir_dataplane_io::uring::{DiskRing, Way, Written};
 
+use crate::ahead::{Ahead, Unnamed};
 use crate::error::{LogError, Result};
-use crate::format::{BLOCK, record_bytes};
+use crate::format::record_bytes;
 use crate::groups::{Filling, Sealed, Stage};
+use crate::index::{Index, Part};
 use crate::recovery::{self, Current, Recovery};
 use crate::retention::{self, Retired};
-use crate::segment;
 use crate::spec::{LogSpec, Stamp};
+use crate::streams::Streams;
 
 /// The one writer of a log.
 ///
 /// Dropping it waits for writes in flight and forgets frames that were not submitted; [`LogWriter::close`] writes them.
 pub struct LogWriter {
     disk: DiskRing, // first: its writes end before the locks are let go
+    ahead: Ahead,
     current: Current,
     spec: LogSpec,
     log_id: [u8; 16],
@@ -29,6 +33,10 @@ pub struct LogWriter {
     sealed: VecDeque<Sealed>,
     next: u64,
     durable: u64,
+    /// Places of the stream sources before the next group that gets its place in a file.
+    streams: Streams,
+    /// Of the segment that is written.
+    index: Index,
     failed: Option<String>,
     _lock: File,
 }
@@ -47,13 +55,22 @@ impl LogWriter {
         } else {
             DiskRing::plain(spec.groups, spec.group_bytes, "the log was told so")?
         };
-        let (way, access) = (disk.way().clone(), opened.current.access.clone());
-        let streams = if spec.find_streams { recovery::streams(&spec.folder)? } else { BTreeMap::new() };
-        let recovery = Recovery { segments: opened.segments, next: opened.next, cut: opened.cut, way, access, streams };
+        let recovery = Recovery {
+            segments: opened.segments,
+            next: opened.next,
+            cut: opened.cut,
+            streams: opened.streams.sequences(),
+            streams_forgotten: opened.streams.forgotten(),
+            streams_from: opened.streams_from,
+            way: disk.way().clone(),
+            access: opened.current.access.clone(),
+        };
+        let ahead = Ahead::start(&spec, opened.log_id, opened.closed)?;
         let (log_id, current, next) = (opened.log_id, opened.current, opened.next);
         let (free, sealed) = ((0..spec.groups).rev().collect(), VecDeque::with_capacity(spec.groups));
         let mut writer = Self {
             disk,
+            ahead,
             current,
             spec,
             log_id,
@@ -62,6 +79,8 @@ impl LogWriter {
             sealed,
             next,
             durable: next,
+            streams: opened.streams,
+            index: opened.index,
             failed: None,
             _lock: opened.lock,
         };
@@ -143,7 +162,11 @@ impl LogWriter {
             if self.sealed.is_empty() {
                 return Ok(durable);
             }
-            self.collect(true);
+            if self.disk.in_flight() > 0 {
+                self.collect(true);
+            } else if let Err(error) = self.ahead.look(true) {
+                self.fail(&error);
+            }
         }
     }
 
@@ -161,7 +184,15 @@ impl LogWriter {
             }
         }
         self.failed = None;
-        self.poll()
+        self.poll()?;
+        // Whether a segment can be begun now is known soon, and the caller wants to hear it.
+        while self.ahead.is_awaited() && self.disk.in_flight() == 0 {
+            if let Err(error) = self.ahead.look(true) {
+                self.fail(&error);
+            }
+            self.poll()?;
+        }
+        Ok(self.durable)
     }
 
     /// Writes what was gathered, waits for it and closes the log; gives the number of the next record.
@@ -221,24 +252,12 @@ impl LogWriter {
         let mut started = false;
         while self.failed.is_none() {
             let Some(index) = self.sealed.iter().position(|group| group.stage == Stage::Waiting) else { break };
-            let Sealed { first, length, at, .. } = self.sealed[index];
-            if at.is_none() && self.current.at + length as u64 > self.spec.segment_bytes {
-                // A segment begins when all before it is durable: then only the newest can have a torn tail.
-                if index > 0 {
-                    break;
-                }
-                if let Err(error) = self.rotate(first) {
-                    self.fail(&error);
-                    break;
-                }
-            }
-            let place = at.unwrap_or(self.current.at);
-            if at.is_none() {
-                self.current.at += length as u64;
+            if self.sealed[index].place.is_none() && !self.place(index) {
+                break;
             }
             let group = &mut self.sealed[index];
-            group.at = Some(place);
-            match self.disk.write(group.buffer, length, &self.current.file, place) {
+            let Some((file, at)) = &group.place else { break };
+            match self.disk.write(group.buffer, group.length, file, *at) {
                 Ok(()) => (group.stage, started) = (Stage::Writing, true),
                 Err(error) => self.fail(&error),
             }
@@ -246,19 +265,30 @@ impl LogWriter {
         started
     }
 
-    fn rotate(&mut self, first: u64) -> Result<()> {
-        let made = loop {
-            match segment::create(&self.spec.folder, first, self.log_id, self.spec.segment_bytes) {
-                Err(error) if retention::made_room(&self.spec, &error)? => {}
-                made => break made?,
-            }
-        };
-        self.current = Current::open(&made, BLOCK)?;
-        // Segments that could not be deleted cost space, not records: the next rotation tries again.
-        if let Err(error) = self.retire(realtime_ns()) {
-            tracing::warn!("{error}");
+    /// Settles where a group goes, in the order of the log. False while the segment for it is not there yet.
+    fn place(&mut self, index: usize) -> bool {
+        let (first, length) = (self.sealed[index].first, self.sealed[index].length as u64);
+        if self.current.at + length > self.spec.segment_bytes {
+            let Some(next) = self.ahead.take() else {
+                self.ahead.ask(true);
+                return false;
+            };
+            self.current = next;
+            let closed = std::mem::replace(&mut self.index, Index::new(first));
+            let (places, closed) = (self.streams.bytes(first, self.log_id), closed);
+            self.ahead.begin(Unnamed { first, places, closed });
         }
-        Ok(())
+        let group = &mut self.sealed[index];
+        let at = self.current.at;
+        group.place = Some((Arc::clone(&self.current.file), at));
+        self.current.at += length;
+        self.streams.apply(&std::mem::take(&mut group.steps));
+        let (end, times, sources) = (group.end, group.times, &group.sources);
+        self.index.add(&Part { at, bytes: length, first, end, times, sources });
+        if self.current.at > self.spec.segment_bytes / 2 {
+            self.ahead.ask(false);
+        }
+        true
     }
 
     fn collect(&mut self, mut wait: bool) {
@@ -273,9 +303,18 @@ impl LogWriter {
             }
             wait = false;
         }
-        while let Some(group) = self.sealed.pop_front_if(|group| group.stage == Stage::Durable) {
+        if let Err(error) = self.ahead.look(false) {
+            self.fail(&error);
+        }
+        // What is in a file without a name would not be found.
+        let found = self.ahead.unnamed_from().unwrap_or(u64::MAX);
+        let durable = |group: &mut Sealed| group.stage == Stage::Durable && group.first < found;
+        while let Some(group) = self.sealed.pop_front_if(durable) {
             self.durable = group.end;
             self.free.push(group.buffer);
+        }
+        if self.failed.is_none() {
+            self.ahead.name(self.durable);
         }
     }
 

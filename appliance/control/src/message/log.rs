@@ -26,6 +26,9 @@ pub struct LogRecord {
     pub source: u32,
     /// The message's sequence number, 0 where the frame is none.
     pub sequence: u64,
+    /// Whether it came over a stream.
+    #[serde(default)]
+    pub stream: bool,
     /// Bytes of the frame.
     pub length: u64,
 }
@@ -49,6 +52,9 @@ pub struct LogVerdict {
     pub torn: Option<String>,
     /// Everything else that is not as it was written: file, byte, cause.
     pub damage: Vec<String>,
+    /// Files beside segments that are missing or do not hold: no record is lost by that, and a start mends it.
+    #[serde(default)]
+    pub beside: Vec<String>,
     /// Sequence of each source.
     pub sources: Vec<LogSource>,
     /// Records of sources beyond the limit of the audit.

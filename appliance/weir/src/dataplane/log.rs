@@ -59,7 +59,6 @@ pub(super) fn open(config: &Config) -> Result<Option<Opened>> {
         keep_age: wish.keep_hours.map(|hours| Duration::from_secs(u64::from(hours) * 3600)),
         group_bytes: GROUP_BYTES,
         groups: GROUPS,
-        find_streams: !config.tcp().listen.is_empty(),
         ..LogSpec::new(&wish.folder)
     };
     let (writer, recovery) = LogWriter::open(spec).context("the durable log cannot be opened")?;
