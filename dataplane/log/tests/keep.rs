@@ -136,6 +136,45 @@ fn a_full_disk_costs_the_oldest_segments_where_that_is_wished() {
 }
 
 #[test]
+fn no_room_for_the_next_segment_is_no_matter_until_it_is_needed() {
+    let folder = Folder::on_disk();
+    let Some(small) = Small::mount(folder.path(), 200 << 10) else {
+        println!("weir-skip: a full disk: no file system can be mounted here (run as root)");
+        return;
+    };
+    let ballast = folder.path().join("ballast");
+    for round in 0..3 {
+        let (mut writer, _) = LogWriter::open(folder.spec()).unwrap();
+        let end = writer.next() + 5; // a segment has room for seven
+        let full = std::fs::write(&ballast, vec![1; 300 << 10]).unwrap_err();
+        assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+        write(&mut writer, end).unwrap();
+        std::fs::remove_file(&ballast).unwrap();
+        write(&mut writer, end + 3).unwrap();
+        assert_eq!(writer.close().unwrap(), end + 3);
+        assert_eq!(folder.segments().len(), round + 2);
+    }
+    drop(small);
+}
+
+#[test]
+fn what_a_dead_writer_left_unfinished_is_removed() {
+    let folder = Folder::quick();
+    let (mut writer, _) = LogWriter::open(folder.spec()).unwrap();
+    write(&mut writer, 10).unwrap();
+    writer.close().unwrap();
+    let unfinished = folder.path().join("next.weirlog.new");
+    assert!(!unfinished.exists(), "a writer that ends leaves none");
+    std::fs::copy(&folder.segments()[0], &unfinished).unwrap();
+    let (mut writer, recovery) = LogWriter::open(folder.spec()).unwrap();
+    assert_eq!((recovery.next, recovery.cut), (10, None));
+    assert!(!unfinished.exists());
+    write(&mut writer, 30).unwrap();
+    writer.close().unwrap();
+    assert_eq!(rest(&mut LogReader::open(folder.path()).unwrap()).len(), 30);
+}
+
+#[test]
 fn writes_that_fail_within_a_segment_are_tried_again_at_their_place() {
     for io_uring in [true, false] {
         let folder = Folder::on_disk();

@@ -1,8 +1,8 @@
 //! Does a record that was called durable survive the sudden death of its writer?
 //!
 //! The writer is a process of its own, killed at any moment, 20 times (300 with `WEIR_TEST_LONG=1`), by turns with
-//! io_uring and with pwrite. Every record that it has called durable must be in the log once, whole, at its number; the
-//! next writer goes on behind it.
+//! io_uring and with pwrite. Every record that it has called durable must be in the log once, whole, at its number, and
+//! every stream source's place is known; the next writer goes on behind it.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "the killed writer speaks over its standard output")]
 
 mod folder;
@@ -11,8 +11,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use folder::{Folder, frame, stamp};
-use weir_dataplane_log::{LogError, LogReader, LogSpec, LogWriter, verify};
+use folder::{Folder, frame, places, stamp};
+use weir_dataplane_log::{LogError, LogReader, LogSpec, LogWriter, StreamsFrom, verify};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
@@ -77,6 +77,8 @@ fn killed_writers(kills: u64) -> String {
         // The next writer finds them too, and after it not a byte is wrong.
         let (writer, recovery) = LogWriter::open(spec(folder.path(), true)).unwrap();
         assert!(recovery.next >= promised, "kill {kill}: {promised} were durable; {recovery}");
+        assert_eq!(recovery.streams, places(recovery.next), "kill {kill}: {recovery}");
+        assert!(!matches!(recovery.streams_from, StreamsFrom::Scan { .. }), "kill {kill}: {recovery}");
         cuts += u64::from(recovery.cut.is_some());
         drop(writer);
         let found = verify(folder.path()).unwrap();

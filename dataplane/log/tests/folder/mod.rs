@@ -2,6 +2,9 @@
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
+pub(crate) mod disk;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -42,8 +45,13 @@ impl Folder {
 
     /// The segment files, oldest first.
     pub(crate) fn segments(&self) -> Vec<PathBuf> {
+        self.ending("weirlog")
+    }
+
+    /// The files with this ending, by their names.
+    pub(crate) fn ending(&self, ending: &str) -> Vec<PathBuf> {
         let paths = std::fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap().path());
-        let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|end| end == "weirlog")).collect();
+        let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|end| end == ending)).collect();
         paths.sort();
         paths
     }
@@ -57,8 +65,20 @@ impl Drop for Folder {
 
 /// The stamp of record `number`.
 pub(crate) fn stamp(number: u64) -> Stamp {
-    let (class, source, time_ns) = ((number % 3) as u8, (number % 5) as u32, number * 10);
-    Stamp { class, source, sequence: number / 5, time_ns, stream: false }
+    Stamp {
+        class: (number % 3) as u8,
+        source: (number % 5) as u32,
+        // Two of five sources send streams, whose numbers take more than 32 bits.
+        sequence: (number / 5) + if number % 5 > 2 { 1 << 40 } else { 0 },
+        stream: number % 5 > 2,
+        time_ns: number * 10,
+    }
+}
+
+/// The places of the stream sources in a log of records 0 to `end`.
+pub(crate) fn places(end: u64) -> BTreeMap<u32, u64> {
+    let last = (end.saturating_sub(5)..end).map(stamp).filter(|stamp| stamp.stream);
+    last.map(|stamp| (stamp.source, stamp.sequence)).collect()
 }
 
 /// The frame of record `number`, of `length` bytes.
