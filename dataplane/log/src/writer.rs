@@ -275,7 +275,7 @@ impl LogWriter {
             };
             self.current = next;
             let closed = std::mem::replace(&mut self.index, Index::new(first));
-            let (places, closed) = (self.streams.bytes(first, self.log_id), closed);
+            let places = self.streams.bytes(first, self.log_id);
             self.ahead.begin(Unnamed { first, places, closed });
         }
         let group = &mut self.sealed[index];
