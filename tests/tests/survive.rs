@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use weir_appliance_control::message::Status;
+use weir_appliance_control::message::{Counters, Status};
 use weir_appliance_lab::load;
 use weir_dataplane_io::wait::PidFd;
 use weir_tests::{BATCH, DEADLINE, MESSAGE, RULES, Rig, scaled, send, wired};
@@ -87,19 +87,68 @@ fn base_forwarding_does_not_notice_that_the_dataplane_dies() {
     let background = Background::start(&rig, MESSAGE, 20_000.0);
     for _ in 0..scaled(3, 100) {
         let dataplane = rig.appliance.process("dataplane").expect("a dataplane");
-        kill(dataplane);
-        rig.appliance
-            .wait_until("a new dataplane", DEADLINE, |status| {
-                worker(status).is_some()
-                    && status.processes.iter().any(|process| process.name == "dataplane" && process.pid != dataplane)
-            })
-            .expect("a new dataplane and worker");
+        kill_and_wait(&mut rig, dataplane);
     }
     let sent = background.finish();
     let after = rig.counters_after(&before, sent);
     assert_eq!(after.forwarded - before.forwarded, sent, "not one base message was lost: {after:?}");
     let arrived = rig.arrives(1, sunk + sent) - sunk;
     assert!(arrived >= sent, "the right end saw {arrived} of {sent}");
+}
+
+#[test]
+fn what_was_on_rings_when_the_dataplane_died_is_counted_as_lost() {
+    wired!("what_was_on_rings_when_the_dataplane_died_is_counted_as_lost");
+    let mut rig = Rig::new(RULES);
+    let ring = 1_024;
+    let kills = scaled(2, 100);
+    let before = rig.counters();
+    let (mut sent, mut stood, mut full) = (0, 0, 0);
+    for kill in 0..kills {
+        let status = rig.appliance.wait_until("a worker", DEADLINE, |status| worker(status).is_some());
+        let (pid, _) = worker(&status.expect("a worker")).expect("a running worker");
+        let now = rig.counters();
+        // A worker that is stopped takes nothing, so it is known what stands on the ring and what finds it full.
+        PidFd::open(pid).and_then(|process| process.stop()).expect("it stops");
+        let count = if kill % 2 == 0 { ring + 476 } else { 300 };
+        let (mut sender, mut batches) = (rig.sender(), rig.traffic(BATCH, 2));
+        for portion in (0..count).step_by(200) {
+            send(&mut sender, &mut batches, (count - portion).min(200)); // a veth pair holds 256
+            let arrived = |status: &Status| status.counters.received >= now.received + (portion + 200).min(count);
+            rig.appliance.wait_until("a portion arrives", DEADLINE, arrived).expect("it arrives");
+        }
+        drop(sender); // its queue is the next one's
+        let after = rig.counters_after(&now, count);
+        (sent, stood, full) = (sent + count, stood + count.min(ring), full + count.saturating_sub(ring));
+        let reason = |counters: &Counters, name| counters.dropped.get(name).copied().unwrap_or(0);
+        assert_eq!(reason(&after, "ring-full"), full, "{after:?}");
+        let dataplane = rig.appliance.process("dataplane").expect("a dataplane");
+        kill_and_wait(&mut rig, dataplane);
+        let after = rig.counters();
+        assert_eq!((reason(&after, "ring-full"), reason(&after, "dataplane-died")), (full, stood), "{after:?}");
+        // With a worker at work nobody knows how much stands on the ring; the books know.
+        let background = Background::start(&rig, BATCH, 1_000.0);
+        let moved = |status: &Status| status.counters.per_taker.get("streaming") > after.per_taker.get("streaming");
+        rig.appliance.wait_until("frames are taken", DEADLINE, moved).expect("the worker works");
+        let dataplane = rig.appliance.process("dataplane").expect("a dataplane");
+        kill_and_wait(&mut rig, dataplane);
+        sent += background.finish();
+        let _ = rig.counters_after(&before, sent); // none is on its way
+        let settled = |status: &Status| status.counters.per_taker.get("streaming") == Some(&status.counters.delivered);
+        let status = rig.appliance.wait_until("taken = delivered", DEADLINE, settled).expect("the books balance");
+        assert!(status.counters.is_balanced() && status.counters.delivered > 0, "{status:?}");
+        (stood, full) = (reason(&status.counters, "dataplane-died"), reason(&status.counters, "ring-full"));
+    }
+}
+
+/// Kills the dataplane, and waits for its successor and a worker of that.
+fn kill_and_wait(rig: &mut Rig, dataplane: u32) {
+    kill(dataplane);
+    let back = |status: &Status| {
+        worker(status).is_some()
+            && status.processes.iter().any(|process| process.name == "dataplane" && process.pid != dataplane)
+    };
+    rig.appliance.wait_until("a new dataplane", DEADLINE, back).expect("a new dataplane and worker");
 }
 
 #[test]

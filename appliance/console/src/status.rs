@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::Args;
 use weir_appliance_control::keeper::PendingChange;
 use weir_appliance_control::message::{
-    Answer, Counters, FeatureStatus, LogStatus, ProcessState, Request, SendStatus, Status, StreamsStatus,
+    Answer, Counters, FeatureStatus, LogStatus, Loss, ProcessState, Request, SendStatus, Status, StreamsStatus,
 };
 use weir_appliance_control::taker::FeatureName;
 use weir_ebpf_abi::reason::Reason;
@@ -49,7 +49,8 @@ pub fn exit(status: &Status) -> Exit {
 
 /// What a reason means, in one clause; the reason itself if this version does not know it.
 pub(crate) fn sentence(reason: &str) -> &str {
-    Reason::from_name(reason).map_or(reason, |reason| reason.sentence())
+    let classified = Reason::from_name(reason).map(Reason::sentence);
+    classified.or_else(|| Loss::from_name(reason).map(Loss::sentence)).unwrap_or(reason)
 }
 
 /// Prints the page.

@@ -57,6 +57,10 @@ fn status_is_one_page_and_says_what_is_wrong() {
     assert_eq!(status::exit(&state), Exit::NotSo, "five frames are not accounted for");
     let (_, text) = printed(|out| Ok(status::render(&state, out).map(|()| Exit::Done)?));
     assert!(text.contains("missing                  5"), "{text}");
+    state.counters.dropped.insert("dataplane-died".to_owned(), 5);
+    assert_eq!(status::exit(&state), Exit::Done, "now they are");
+    let (_, text) = printed(|out| Ok(status::render(&state, out).map(|()| Exit::Done)?));
+    assert!(text.contains("dataplane-died          5  it was on a ring when the dataplane died"), "{text}");
     printed(|out| Ok(status::render(&Default::default(), out).map(|()| Exit::Done)?));
 }
 

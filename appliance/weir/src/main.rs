@@ -99,7 +99,13 @@ enum Command {
     Demo(DemoArgs),
     /// One process of `weir up`: frames, sockets and the classifier.
     #[command(hide = true)]
-    Dataplane(ProcessArgs),
+    Dataplane {
+        /// Memory that outlives this process, for its successor's books.
+        #[arg(long, value_name = "FILE")]
+        ledger: Option<PathBuf>,
+        #[command(flatten)]
+        process: ProcessArgs,
+    },
     /// One process of `weir up`: a feature.
     #[command(hide = true)]
     Worker {
@@ -196,8 +202,8 @@ fn run(command: Command, out: &mut dyn Write) -> Outcome {
         Command::Chaos(command) => command.run(out),
         Command::Load(command) => load::run(&command, out),
         Command::Demo(args) => demo::run(&args, out),
-        Command::Dataplane(args) => Seed::from_supervisor()
-            .and_then(|seed| dataplane::run(args.place(), seed, args.restarts))
+        Command::Dataplane { ledger, process } => Seed::from_supervisor()
+            .and_then(|seed| dataplane::run(process.place(), seed, process.restarts, ledger.as_deref()))
             .map(done)
             .map_err(failure),
         Command::Worker { name, process } => {

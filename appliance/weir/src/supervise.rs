@@ -1,11 +1,12 @@
 //! `weir up`: starts the dataplane and a worker for each feature, watches them, and starts them again.
 //!
-//! The supervisor owns nothing but its children. A worker that dies is started again with back-off; when the dataplane
-//! dies its rings are gone, so every worker goes with it and all start afresh. Meanwhile the pinned classifier goes on
-//! forwarding base messages.
+//! The supervisor owns nothing but its children and the memory of the dataplane's ledger. A worker that dies is started
+//! again with back-off; when the dataplane dies its rings are gone, so every worker goes with it and all start afresh.
+//! Meanwhile the pinned classifier goes on forwarding base messages.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -19,7 +20,9 @@ use weir_appliance_control::message::{Answer, ConfigRequest, Reply, Request};
 
 use weir_dataplane_io::IoError;
 use weir_dataplane_io::nic::Kind;
+use weir_dataplane_io::shared;
 use weir_dataplane_io::wait::PidFd;
+use weir_dataplane_pool::ledger::Ledger;
 
 use crate::cards;
 use crate::place::Place;
@@ -67,6 +70,8 @@ struct Supervisor {
     pause: BTreeMap<String, Duration>,
     events: Receiver<Event>,
     sender: Sender<Event>,
+    /// What each dataplane leaves to the next one.
+    ledger: OwnedFd,
 }
 
 /// Name of the dataplane among the children; features have their own names.
@@ -79,6 +84,7 @@ const DATAPLANE: &str = "dataplane";
 pub(crate) fn up(place: Place, features: Vec<String>, seed: Seed, read: ReadSeed) -> Result<()> {
     let (sender, events) = mpsc::channel();
     watch_signals(sender.clone())?;
+    let ledger = shared::reserve("weir-ledger", Ledger::LENGTH)?;
     let mut supervisor = Supervisor {
         place,
         seed,
@@ -90,6 +96,7 @@ pub(crate) fn up(place: Place, features: Vec<String>, seed: Seed, read: ReadSeed
         pause: BTreeMap::new(),
         events,
         sender,
+        ledger,
     };
     let outcome = supervisor.run();
     // The sockets are gone with the processes by now, which hold a card's queues.
@@ -239,7 +246,9 @@ impl Supervisor {
         let restarts = self.restarts.get(name).copied().unwrap_or(0).to_string();
         let mut command = Command::new(std::env::current_exe().context("the path of this program is not known")?);
         if name == DATAPLANE {
-            command.arg("dataplane").stdin(Stdio::piped()).stdout(Stdio::piped());
+            // By its place among our descriptors, so that no worker inherits it.
+            let ledger = format!("/proc/{}/fd/{}", std::process::id(), self.ledger.as_raw_fd());
+            command.args(["dataplane", "--ledger", &ledger]).stdin(Stdio::piped()).stdout(Stdio::piped());
         } else {
             command.args(["worker", name]).stdin(Stdio::null()).stdout(Stdio::null());
         }

@@ -8,6 +8,8 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat,
 use crate::error::{IoError, Result};
 use crate::mapping::Mapping;
 
+const CURE: &str = "check `ulimit -n`, the free memory and the memory limit of the cgroup";
+
 /// Who may map the memory writable from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writers {
@@ -31,17 +33,9 @@ impl SharedMemory {
     /// # Errors
     /// What memfd_create, ftruncate, mmap or the seals say.
     pub fn create(name: &str, length: usize, writers: Writers) -> Result<Self> {
-        let what = |step: &str| format!("{step} of shared memory `{name}` ({length} bytes)");
-        const CURE: &str = "check `ulimit -n`, the free memory and the memory limit of the cgroup";
-        let file = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
-            .map_err(|cause| IoError::new(what("creation"), cause, CURE))?;
-        ftruncate(&file, length as u64).map_err(|cause| IoError::new(what("sizing"), cause, CURE))?;
+        let file = sized(name, length)?;
         let mapping = Arc::new(Mapping::map_shared(file.as_fd(), length, 0, true)?);
-        let mut seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-        if writers == Writers::Creator {
-            seals |= SealFlags::FUTURE_WRITE;
-        }
-        fcntl_add_seals(&file, seals).map_err(|cause| IoError::new(what("sealing"), cause, CURE))?;
+        seal(&file, name, writers)?;
         Ok(Self { file, mapping })
     }
 
@@ -56,6 +50,33 @@ impl SharedMemory {
     }
 }
 
+/// Memory for others: `length` zero bytes called `name` that take no room before somebody maps and writes them.
+///
+/// # Errors
+/// What memfd_create, ftruncate or the seals say.
+pub fn reserve(name: &str, length: usize) -> Result<OwnedFd> {
+    let file = sized(name, length)?;
+    seal(&file, name, Writers::Both)?;
+    Ok(file)
+}
+
+fn sized(name: &str, length: usize) -> Result<OwnedFd> {
+    let what = |step: &str| format!("{step} of shared memory `{name}` ({length} bytes)");
+    let file = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)
+        .map_err(|cause| IoError::new(what("creation"), cause, CURE))?;
+    ftruncate(&file, length as u64).map_err(|cause| IoError::new(what("sizing"), cause, CURE))?;
+    Ok(file)
+}
+
+fn seal(file: &OwnedFd, name: &str, writers: Writers) -> Result<()> {
+    let mut seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    if writers == Writers::Creator {
+        seals |= SealFlags::FUTURE_WRITE;
+    }
+    fcntl_add_seals(file, seals)
+        .map_err(|cause| IoError::new(format!("sealing of shared memory `{name}`"), cause, CURE))
+}
+
 /// Maps memory that somebody else created and passed as `file`.
 ///
 /// # Errors
@@ -64,6 +85,15 @@ impl SharedMemory {
 pub fn open(file: BorrowedFd<'_>, length: usize, writable: bool) -> Result<Mapping> {
     check_sealed_size(file, length)?;
     Mapping::map_shared(file, length, 0, writable)
+}
+
+/// As [`open`], for memory of which only a part is used: pages come with their first access.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_lazily(file: BorrowedFd<'_>, length: usize, writable: bool) -> Result<Mapping> {
+    check_sealed_size(file, length)?;
+    Mapping::map_lazily(file, length, writable)
 }
 
 /// Refuses a file that is shorter than `length` or may become so.

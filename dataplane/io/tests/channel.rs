@@ -79,4 +79,7 @@ fn shared_memory_is_one_memory_and_its_creator_can_keep_it_to_itself() {
     assert_eq!(rustix::fs::ftruncate(memory.file(), 0), Err(Errno::PERM));
     let both = SharedMemory::create("weir-test", PAGE_LENGTH, Writers::Both).unwrap();
     assert!(shared::open(both.file(), PAGE_LENGTH, true).unwrap().is_writable());
+    let reserved = shared::reserve("weir-test", PAGE_LENGTH).unwrap();
+    assert!(shared::open_lazily(reserved.as_fd(), PAGE_LENGTH, true).unwrap().is_writable());
+    assert!(shared::open_lazily(reserved.as_fd(), PAGE_LENGTH + 1, true).is_err());
 }

@@ -47,6 +47,15 @@ pub struct Hostile {
     pub most: u64,
 }
 
+/// Frames that one has finished whom people know by a name: over all its rings and lives, those of its successors too.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Its number, below [`MAX_TAKERS`] and no other's: its place in the [ledger](crate::ledger).
+    pub number: usize,
+    /// The frames.
+    pub frames: AtomicU64,
+}
+
 struct ClassTaker {
     id: TakerId,
     cursors: Arc<OwnerCursors>,
@@ -57,7 +66,7 @@ struct ClassTaker {
     settled: u64,
     /// Lowest place that may be named next: a frame is named once, in ring order.
     nameable: u64,
-    taken: Arc<AtomicU64>,
+    taken: Arc<Taken>,
 }
 
 /// A taker as it joins a ring.
@@ -69,8 +78,8 @@ pub struct Joining {
     pub cursors: Arc<OwnerCursors>,
     /// Line of that page for this ring.
     pub slot: usize,
-    /// Frames it has finished, counted on over all its rings and lives.
-    pub taken: Arc<AtomicU64>,
+    /// Where the frames that it finishes are counted.
+    pub taken: Arc<Taken>,
 }
 
 /// Where a ring's frames go when every taker has passed them.
@@ -188,6 +197,7 @@ impl ClassRing {
     /// when nobody is left: an answer from before a restart would only confuse.
     pub fn leave(&mut self, id: TakerId, home: &mut impl Home) {
         let Some(at) = self.takers.iter().position(|taker| taker.id == id) else { return };
+        self.show(); // while it is still among the takers: what it finished in this turn is in the ledger, too
         let taker = self.takers.swap_remove(at);
         if self.marks.is_empty() {
             return;
@@ -228,7 +238,7 @@ impl ClassRing {
         for (taker, claim) in self.takers.iter_mut().zip(&claims) {
             taker.settled = taker.accepted;
             if (taker.accepted..=producer).contains(&claim.raw()) {
-                taker.taken.fetch_add(frames(rx, pieces, taker.accepted, claim.raw()), Ordering::Relaxed);
+                taker.taken.frames.fetch_add(frames(rx, pieces, taker.accepted, claim.raw()), Ordering::Relaxed);
                 taker.accepted = claim.raw();
             } else {
                 let (claim, least) = (claim.raw(), taker.accepted);
@@ -355,6 +365,7 @@ impl ClassRing {
         self.whole = !self.pieces || !self.rx.descriptor(next - 1).is_continued();
         home.publish();
         self.figures.recycled += next - consumer;
+        self.figures.finished += frames(&self.rx, self.pieces, consumer, next);
         self.rx.release(next);
         halt
     }
@@ -414,7 +425,8 @@ impl ClassRing {
     fn write_gauges(&mut self, producer: u64) {
         self.figures.produced = self.figures.recycled + (producer - self.rx.consumer());
         self.figures.takers = self.takers.len() as u64;
-        self.gauges.write(&self.figures);
+        let taken = self.takers.iter().map(|taker| (taker.taken.number, taker.taken.frames.load(Ordering::Relaxed)));
+        self.gauges.write(&self.figures, taken);
     }
 }
 

@@ -1,9 +1,13 @@
-//! Figures of the pool that other threads read: plain atomics, written once for each wake-up.
+//! Figures of the pool that other threads read: plain atomics, written once for each wake-up. What the [ledger](crate::ledger)
+//! needs of them is written into its memory as well.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::ledger::Entry;
+
 /// Figures of one class's ring on one queue.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct RingGauges {
     /// Descriptors the kernel has put on the ring since it was bound.
     pub produced: AtomicU64,
@@ -19,6 +23,9 @@ pub struct RingGauges {
     pub takers: AtomicU64,
     /// Cursors found outside the ring's bounds.
     pub hostile: AtomicU64,
+    /// Frames given back: as `recycled`, but a frame in several descriptors counts once.
+    pub finished: AtomicU64,
+    entry: OnceLock<Entry>,
 }
 
 /// Where the frames of one queue are, beside its class rings. At rest both and the rings' levels add up to the queue's budget.
@@ -58,6 +65,8 @@ pub struct RingFigures {
     pub takers: u64,
     /// See [`RingGauges::hostile`].
     pub hostile: u64,
+    /// See [`RingGauges::finished`].
+    pub finished: u64,
 }
 
 impl RingGauges {
@@ -73,10 +82,17 @@ impl RingGauges {
             mirror_full: load(&self.mirror_full),
             takers: load(&self.takers),
             hostile: load(&self.hostile),
+            finished: load(&self.finished),
         }
     }
 
-    pub(crate) fn write(&self, figures: &RingFigures) {
+    /// From now on what becomes of the ring stands in the ledger, too. Only the first call counts.
+    pub fn enter(&self, entry: Entry) {
+        let _ = self.entry.set(entry); // one ledger in the life of a process
+    }
+
+    /// `taken` has, for each living taker, its number and the frames it has finished.
+    pub(crate) fn write(&self, figures: &RingFigures, taken: impl Iterator<Item = (usize, u64)>) {
         let store = |gauge: &AtomicU64, value| gauge.store(value, Ordering::Relaxed);
         store(&self.produced, figures.produced);
         store(&self.recycled, figures.recycled);
@@ -85,5 +101,9 @@ impl RingGauges {
         store(&self.mirror_full, figures.mirror_full);
         store(&self.takers, figures.takers);
         store(&self.hostile, figures.hostile);
+        store(&self.finished, figures.finished);
+        if let Some(entry) = self.entry.get() {
+            entry.write(figures, taken);
+        }
     }
 }

@@ -9,6 +9,7 @@
 pub mod budget;
 pub mod class;
 pub mod gauges;
+pub mod ledger;
 pub mod outlet;
 pub mod pool;
 pub mod queue;

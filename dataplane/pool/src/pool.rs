@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use weir_dataplane_io::wait::{Epoll, EventFd};
 use weir_dataplane_ring::{OwnerCursors, RecordConsumer, SLOTS, SendRequest};
 use weir_ebpf_abi::agents::Agent;
 
-use crate::class::{Deed, Hostile, Joining, TakerId};
+use crate::class::{Deed, Hostile, Joining, Taken, TakerId};
 use crate::queue::{Queue, Shares};
 use crate::send::Named;
 use crate::sender::{Refusal, SenderId, SenderSpec, Senders};
@@ -38,8 +37,8 @@ pub enum Request {
         taker: TakerId,
         /// Its cursors.
         cursors: Arc<OwnerCursors>,
-        /// Frames it has finished, counted on over all its lives.
-        taken: Arc<AtomicU64>,
+        /// Where the frames that it finishes are counted.
+        taken: Arc<Taken>,
         /// Its rings.
         places: Vec<Place>,
         /// What it asks to be sent, if it may ask.

@@ -1,13 +1,16 @@
 //! Where is every frame? A model kernel lends and delivers, takers advance, die, join and lie; after every step each frame
-//! is in exactly one place, and nobody was given a frame that somebody else still held.
+//! is in exactly one place, and nobody was given a frame that somebody else still held. At the end the pool dies, and its
+//! successor finds each frame in the ledger.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use assert_no_alloc::{AllocDisabler, assert_no_alloc};
 use proptest::prelude::*;
 use weir_dataplane_io::umem::{HugePages, Umem, UmemOptions};
-use weir_dataplane_pool::class::{ClassRing, Joining, Lent, TakerId};
+use weir_dataplane_pool::class::{ClassRing, Joining, Lent, Taken, TakerId};
 use weir_dataplane_pool::gauges::RingGauges;
+use weir_dataplane_pool::ledger::{BookedRing, CLASSES, Ledger, Lost};
 use weir_dataplane_pool::outlet::{Kick, Outlet};
 use weir_dataplane_pool::queue::Shares;
 use weir_dataplane_pool::sender::Senders;
@@ -26,6 +29,7 @@ const RING: u32 = 64;
 // The ring, and for a mirror class twice the transmit ring: the same sum as the pool's frame budget.
 const FRAMES: u64 = 224;
 const FRAME_SHIFT: u32 = 11;
+const CLASS: u8 = 3;
 const SHARES: Shares = Shares { frames_per_queue: FRAMES as u32, frame_shift: FRAME_SHIFT, on_the_way: 2 * RING };
 
 /// A kernel that sends when the model says so.
@@ -80,10 +84,13 @@ struct Model {
     wire: RxOwner,
     ways: Ways,
     takers: [Option<ModelTaker>; 3],
+    taken: [Arc<Taken>; 3],
     next_id: u64,
     gauges: Arc<RingGauges>,
     mirrors: bool,
     ring_full: u64,
+    books: Arc<dyn Memory>,
+    ledger: Ledger,
 }
 
 impl Model {
@@ -103,6 +110,10 @@ impl Model {
             agents: Box::new([]),
             now_ns: 0,
         };
+        let books: Arc<dyn Memory> = HeapMemory::zeroed(Ledger::LENGTH);
+        let booked = [BookedRing { class: CLASS, mirrors }];
+        let (ledger, entries) = Ledger::open(&books, &[0; CLASSES], &booked).expect("a ledger");
+        entries.into_iter().for_each(|entry| gauges.enter(entry));
         let owner = RxOwner::new(Arc::clone(&rx), offsets, RING).expect("owner");
         let mut model = Self {
             fill: FillRing::new(Arc::clone(&fill), offsets, 512).expect("fill"),
@@ -110,14 +121,17 @@ impl Model {
             kernel_rx: LaneRing::new(Arc::clone(&rx), RING).expect("the kernel's side of the ring"),
             delivered: 0,
             reader: RxReader::new(rx, offsets, RING).expect("reader"),
-            class: ClassRing::new(3, owner, mirrors, false, Arc::clone(&gauges)),
+            class: ClassRing::new(CLASS, owner, mirrors, false, Arc::clone(&gauges)),
             wire: RxOwner::new(tx, offsets, RING).expect("the kernel's side of tx"),
             ways,
             takers: [None, None, None],
+            taken: [5, 0, 7].map(|number| Arc::new(Taken { number, ..Taken::default() })),
             next_id: 1,
             gauges,
             mirrors,
             ring_full: 0,
+            books,
+            ledger,
         };
         for frame in 0..FRAMES {
             model.fill.push(frame << FRAME_SHIFT).expect("the fill ring holds all frames");
@@ -182,7 +196,7 @@ impl Model {
         let id = TakerId(self.next_id);
         self.next_id += 1;
         let cursor = class
-            .join(Joining { id, cursors: owner, slot: 0, taken: Arc::default() }, &mut lent)
+            .join(Joining { id, cursors: owner, slot: 0, taken: Arc::clone(&self.taken[index]) }, &mut lent)
             .expect("room for a taker");
         assert_eq!(cursor, self.delivered, "a taker begins at the producer");
         let cursors = TakerCursors::new(page, 0).expect("taker page");
@@ -239,6 +253,25 @@ impl Model {
     }
 }
 
+/// The pool dies as it stands: what of it is in its successor's books?
+fn die(model: &Model) {
+    let figures = model.gauges.read();
+    model.ledger.note(0, model.ring_full, 0);
+    let mut delivered = [0; CLASSES];
+    delivered[usize::from(CLASS)] = model.delivered + model.ring_full;
+    let (successor, _) = Ledger::open(&model.books, &delivered, &[]).expect("a ledger");
+    let past = successor.past();
+    let (ring_full, mirror_full) = (model.ring_full, figures.mirror_full);
+    let (lost, none) = if model.mirrors { (past.mirrored, past.delivered) } else { (past.delivered, past.mirrored) };
+    let (met, taker_died) =
+        if model.mirrors { (figures.mirrored + mirror_full, 0) } else { (figures.recycled, figures.abandoned) };
+    let expected = Lost { ring_full, no_frame: 0, taker_died, mirror_full, dataplane_died: model.delivered - met };
+    assert_eq!((lost, none), (expected, Lost::default()));
+    for taken in &model.taken {
+        assert_eq!(past.taken[taken.number], taken.frames.load(Ordering::Relaxed));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -249,6 +282,7 @@ proptest! {
             model.act(step);
             model.check();
         }
+        die(&model);
         model.wake();
         let figures = model.gauges.read();
         prop_assert_eq!(figures.produced, model.delivered);

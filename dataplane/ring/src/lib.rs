@@ -13,6 +13,7 @@
 //! | [`lend`] | the fill and completion rings: frames lent to the kernel and returned by it |
 //! | [`transmit`] | the TX ring, and the lane ring that stands in for a kernel RX ring |
 //! | [`page`] | the page of cursors a taker writes, and the page of orders its owner writes |
+//! | [`figures`] | figures that are whole after the sudden death of whoever wrote them |
 //! | [`record`] | the one-producer one-consumer ring of records, events and calls |
 //! | [`bytes`] | the one-producer one-consumer ring of messages of any length, and the view a C program has of it |
 //! | [`send`] | what a worker asks the pool to send, over such a ring |
@@ -20,6 +21,7 @@
 
 pub mod bytes;
 pub mod descriptor;
+pub mod figures;
 pub mod flows;
 pub mod lend;
 pub mod memory;
@@ -33,6 +35,7 @@ pub mod transmit;
 
 pub use bytes::{ByteRing, ByteRingError, Positions, byte_ring_length};
 pub use descriptor::{Descriptor, RingOffsets};
+pub use figures::{LastFigures, SharedWords};
 pub use flows::FlowTable;
 pub use lend::{CompletionRing, FillRing};
 pub use memory::{HeapMemory, Memory, RingError};

@@ -301,7 +301,8 @@ pub struct QueueStatus {
     pub on_the_way: u64,
 }
 
-/// Frames. Always `received = passed + sum of dropped + forwarded + delivered`; mirrored frames count as forwarded.
+/// Frames since the classifier was loaded, over all dataplanes behind it. Always `received = passed + sum of dropped +
+/// forwarded + delivered`; mirrored frames count as forwarded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Seen by the classifier.
@@ -379,7 +380,7 @@ pub struct FeatureStatus {
     pub name: FeatureName,
     /// What its worker is doing.
     pub state: ProcessState,
-    /// Frames taken.
+    /// Frames taken: of the wire as in [`Counters::per_taker`], of streams since the dataplane started.
     pub frames: u64,
     /// Events in them.
     pub events: u64,

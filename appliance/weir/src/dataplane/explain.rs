@@ -145,7 +145,7 @@ fn ring(dataplane: &Dataplane, explanation: &Explanation, verdict: &Verdict) -> 
 
 fn feature(dataplane: &Dataplane, taker: &str) -> WhyStep {
     let attached = dataplane.takers.list().into_iter().find(|attached| attached.name == taker);
-    let taken = dataplane.taken_of(taker).load(std::sync::atomic::Ordering::Relaxed);
+    let taken = dataplane.taken_of(taker).frames.load(std::sync::atomic::Ordering::Relaxed);
     let because = match attached {
         Some(worker) => format!("process {} has finished {taken} frames over all its lives", worker.pid),
         None if taker == "sender" => "the pool sends the frame on from its first descriptor to its last".to_owned(),

@@ -13,6 +13,7 @@ mod counters;
 mod explain;
 mod flags;
 mod health;
+mod ledger;
 mod log;
 mod placement;
 mod sends;
@@ -27,7 +28,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -44,8 +45,9 @@ use weir_dataplane_io::fds::Listener;
 use weir_dataplane_io::umem::Umem;
 use weir_dataplane_io::wait::{Epoll, EventFd, Trigger};
 use weir_dataplane_io::xdp::Socket;
-use weir_dataplane_pool::class::{Deed, Hostile};
+use weir_dataplane_pool::class::{Deed, Hostile, Taken};
 use weir_dataplane_pool::gauges::RingGauges;
+use weir_dataplane_pool::ledger::Ledger;
 use weir_dataplane_pool::pool::{Parts, Pool, Request};
 use weir_ebpf_loader::Classifier;
 
@@ -101,7 +103,9 @@ pub(crate) struct Dataplane {
     queues: Vec<QueueShown>,
     sends: Sends,
     takers: Takers,
-    taken: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
+    taken: Mutex<BTreeMap<String, Arc<Taken>>>,
+    /// What outlives this process, if the supervisor keeps it.
+    ledger: Option<Ledger>,
     board: Board,
     cores: CorePlan,
     cards: Mutex<placement::Cards>,
@@ -123,11 +127,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs until a signal or a stop request ends it in good order.
+/// Runs until a signal or a stop request ends it in good order. `ledger` is the path of the memory in which books are kept
+/// over the death of this process.
 ///
 /// # Errors
 /// When anything that the box needs cannot be had; nothing is left behind then.
-pub(crate) fn run(place: Place, seed: Seed, restarts: u32) -> Result<()> {
+pub(crate) fn run(place: Place, seed: Seed, restarts: u32, ledger: Option<&Path>) -> Result<()> {
     weir_dataplane_io::sandbox::die_with_parent(std::os::unix::process::parent_id())?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
@@ -139,7 +144,7 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32) -> Result<()> {
     let fresh = !place.pins.exists();
     let pins = place.pins.clone();
     let mut writer = log::open(keeper.config())?;
-    let (dataplane, pool, hostile, streams) = make(place, seed, keeper, restarts).inspect_err(|_| {
+    let (dataplane, pool, hostile, streams) = make(place, seed, keeper, restarts, ledger).inspect_err(|_| {
         // Pins that were there before belong to a classifier that still forwards; those of this try go with it.
         if fresh {
             let _ = weir_ebpf_loader::remove_pins(&pins);
@@ -166,6 +171,7 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32) -> Result<()> {
         if let Ok(found) = hostile.recv_timeout(LOOK_EVERY) {
             dataplane.takers.evict(found.taker, &because(&found));
         }
+        counters::note(&dataplane);
         changes::tick(&dataplane);
         if mover.is_finished() {
             return Err(anyhow!("the pool ended; no frame would come back"));
@@ -212,7 +218,7 @@ fn move_frames(dataplane: &Dataplane, pool: Pool, mut epoll: Epoll) {
 type Made = (Dataplane, (Pool, Epoll), Receiver<Hostile>, Option<streams::Parts>);
 
 /// Makes everything in the order in which it can fail: what is taken first is given back by dropping it.
-fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32) -> Result<Made> {
+fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, ledger: Option<&Path>) -> Result<Made> {
     let config = keeper.config().clone();
     let mut cards = placement::Cards::open(&place, &config)?;
     cards.before_binding(&config)?;
@@ -225,6 +231,8 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32) -> Result<Made>
     let mounted = bpffs::ensure(Path::new(BPF_FS))?;
     let mut classifier = Classifier::load(weir_ebpf_loader::LoadOptions { pin_root: Some(place.pins.clone()) })?;
     let bound = setup::bind(&config, &mut ports, &kernel_classes, cards.home())?;
+    // The predecessor's sockets are gone, or the queues would be busy, and none of ours has a frame yet.
+    let ledger = ledger.map(|path| ledger::open(path, &classifier, &kernel_classes, &bound.rings)).transpose()?;
     control::install(&mut classifier, &steering, &kernel_classes, &ports)?;
     setup::connect(&classifier, &ports, &bound.rings)?;
     let attached = setup::attach(&mut classifier, &ports)?;
@@ -268,7 +276,8 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32) -> Result<Made>
         queues: bound.shown,
         sends,
         takers: Takers::default(),
-        taken: Mutex::default(),
+        taken: Mutex::new(ledger::taken(ledger.as_ref())),
+        ledger,
         board: Board::default(),
         cores,
         cards: Mutex::new(cards),
@@ -357,8 +366,8 @@ impl Dataplane {
     }
 
     /// Frames that the taker `name` has finished, over all its lives.
-    fn taken_of(&self, name: &str) -> Arc<AtomicU64> {
-        Arc::clone(lock(&self.taken).entry(name.to_owned()).or_default())
+    fn taken_of(&self, name: &str) -> Arc<Taken> {
+        ledger::taken_of(&mut lock(&self.taken), name)
     }
 
     /// Ends in good order: traffic back to the stack, workers stopped, pins removed.

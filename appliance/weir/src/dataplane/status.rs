@@ -242,7 +242,7 @@ fn feature(dataplane: &Dataplane, takers: &[Taker], name: FeatureName) -> Featur
 fn taken(dataplane: &Dataplane, name: &str) -> u64 {
     let streams = dataplane.streams.as_ref().map(|streams| streams.taken_of(name));
     let counts = [Some(dataplane.taken_of(name)), streams];
-    counts.into_iter().flatten().map(|count| count.load(std::sync::atomic::Ordering::Relaxed)).sum()
+    counts.into_iter().flatten().map(|count| count.frames.load(std::sync::atomic::Ordering::Relaxed)).sum()
 }
 
 /// The one-second window that closed last.

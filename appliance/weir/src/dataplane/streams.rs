@@ -21,7 +21,7 @@ use weir_dataplane_io::shared::{SharedMemory, Writers};
 use weir_dataplane_io::sockets::Listening;
 use weir_dataplane_io::umem::Umem;
 use weir_dataplane_io::wait::{Epoll, EventFd, Trigger};
-use weir_dataplane_pool::class::{ClassRing, Home, Hostile, Joining, TakerId};
+use weir_dataplane_pool::class::{ClassRing, Home, Hostile, Joining, Taken, TakerId};
 use weir_dataplane_pool::gauges::RingGauges;
 use weir_dataplane_pool::pool::{Place, Request};
 use weir_dataplane_ring::{Descriptor, LaneRing, Memory, PAGE_LENGTH, RxOwner};
@@ -38,7 +38,7 @@ use weir_ebpf_loader::HostTables;
 
 use super::classes::KernelClasses;
 use super::steering::Steering;
-use super::{Dataplane, lock};
+use super::{Dataplane, ledger, lock};
 
 /// How soon a turn follows while messages are on lanes: takers wake this thread by the hundred only.
 const SOON: Duration = Duration::from_micros(200);
@@ -78,7 +78,7 @@ pub(super) struct Streams {
     key: [u64; 2],
     stop: AtomicBool,
     status: Mutex<StreamsStatus>,
-    taken: Mutex<BTreeMap<String, Arc<AtomicU64>>>,
+    taken: Mutex<BTreeMap<String, Arc<Taken>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -184,8 +184,8 @@ impl Streams {
     }
 
     /// Messages that the taker `name` has finished, over all its lives.
-    pub(super) fn taken_of(&self, name: &str) -> Arc<AtomicU64> {
-        Arc::clone(lock(&self.taken).entry(name.to_owned()).or_default())
+    pub(super) fn taken_of(&self, name: &str) -> Arc<Taken> {
+        ledger::taken_of(&mut lock(&self.taken), name)
     }
 
     /// Puts other rules in force, from the next message on.
@@ -202,7 +202,8 @@ impl Streams {
     pub(super) fn status(&self) -> StreamsStatus {
         let mut status = lock(&self.status).clone();
         let taken = lock(&self.taken);
-        status.per_taker = taken.iter().map(|(name, count)| (name.clone(), count.load(Ordering::Relaxed))).collect();
+        status.per_taker =
+            taken.iter().map(|(name, count)| (name.clone(), count.frames.load(Ordering::Relaxed))).collect();
         status
     }
 

@@ -1,0 +1,61 @@
+//! The [ledger] in this process: where its memory comes from, and whose numbers are whose.
+//!
+//! [ledger]: weir_dataplane_pool::ledger
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use weir_appliance_control::taker::Taker;
+use weir_dataplane_io::shared;
+use weir_dataplane_pool::class::{MAX_TAKERS, Taken};
+use weir_dataplane_pool::ledger::{BookedRing, CLASSES, Ledger};
+use weir_dataplane_ring::Memory;
+use weir_ebpf_abi::layout::MAX_CLASSES;
+use weir_ebpf_loader::Classifier;
+
+use super::Ring;
+use super::classes::KernelClasses;
+
+const _: () = assert!(CLASSES == MAX_CLASSES && Taker::ALL.len() <= MAX_TAKERS);
+
+/// Opens the ledger in the supervisor's memory at `path` and has every ring write its entry.
+///
+/// # Errors
+/// The memory is not there, or the classifier does not say what it has delivered.
+pub(super) fn open(path: &Path, classifier: &Classifier, classes: &KernelClasses, rings: &[Ring]) -> Result<Ledger> {
+    let file = File::options().read(true).write(true).open(path);
+    let file = file.with_context(|| format!("{}: the supervisor's ledger cannot be opened", path.display()))?;
+    let memory: Arc<dyn Memory> = Arc::new(shared::open_lazily(file.as_fd(), Ledger::LENGTH, true)?);
+    let mirrors = |number| classes.iter().any(|class| class.number == number && class.egress.is_some());
+    let booked: Vec<_> =
+        rings.iter().map(|ring| BookedRing { class: ring.class, mirrors: mirrors(ring.class) }).collect();
+    let (ledger, entries) = Ledger::open(&memory, &classifier.counters()?.classes, &booked)?;
+    rings.iter().zip(entries).for_each(|(ring, entry)| ring.gauges.enter(entry));
+    let past = ledger.past();
+    let died = past.delivered.dataplane_died + past.mirrored.dataplane_died;
+    if died > 0 {
+        tracing::info!("{died} frames in all were on rings when a dataplane died");
+    }
+    Ok(ledger)
+}
+
+/// What each taker had finished before this process, by its name.
+pub(super) fn taken(ledger: Option<&Ledger>) -> BTreeMap<String, Arc<Taken>> {
+    let past = ledger.map(|ledger| ledger.past().taken).unwrap_or_default();
+    let known = Taker::ALL.iter().zip(past).enumerate().filter(|(_, (_, frames))| *frames > 0);
+    known
+        .map(|(number, (taker, frames))| (taker.name().to_owned(), Arc::new(Taken { number, frames: frames.into() })))
+        .collect()
+}
+
+/// Where the frames are counted that the taker `name` has finished.
+pub(super) fn taken_of(taken: &mut BTreeMap<String, Arc<Taken>>, name: &str) -> Arc<Taken> {
+    // A name that nobody has would count beside the ledger; the classes know no such taker.
+    let number = || Taker::ALL.iter().position(|taker| taker.name() == name).unwrap_or(MAX_TAKERS);
+    let entry = taken.entry(name.to_owned());
+    Arc::clone(entry.or_insert_with(|| Arc::new(Taken { number: number(), frames: 0.into() })))
+}
