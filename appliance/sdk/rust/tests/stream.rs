@@ -83,8 +83,9 @@ fn a_cut_connection_costs_no_message_and_doubles_none() {
 #[test]
 fn a_full_window_refuses_at_once_and_takes_again_when_the_receiver_reads() {
     let receiver = Receiver::start("held", Manners { credit: 200, ..Manners::default() });
-    let client = connect(&receiver, options(13)).unwrap();
+    // Before the connection: a receiver that waits for a message already reads that one.
     receiver.hold(true);
+    let client = connect(&receiver, options(13)).unwrap();
     let mut taken = 0;
     while let Some(sequence) = client.try_send(PORT_STANDARD, &message(taken)).unwrap() {
         assert_eq!(sequence, taken);
