@@ -81,7 +81,7 @@ fn times(runs: usize) -> Result<Vec<Vec<f64>>> {
     let stop = AtomicBool::new(false);
     let measured = std::thread::scope(|scope| {
         let load = scope.spawn(|| -> Result<()> {
-            let mut sender = weir_appliance_lab::generate::afxdp::XdpSender::new(lab.node("wire")?, "wire0")?;
+            let mut sender = weir_appliance_lab::generate::afxdp::XdpSender::new(lab.node("outside")?, "wire0")?;
             let frame = frame(0);
             while !stop.load(Ordering::Relaxed) {
                 sender.send_bytes(&frame)?;
@@ -127,8 +127,8 @@ fn main() -> Result<()> {
         BenchRow::of_runs(case, unit, Better::Lower, runs).context("no run counted")
     };
     let rows = vec![
-        row("request to effect on the wire, p50", "ms", &halves)?,
-        row("request to effect on the wire, p99", "ms", &tails)?.bounded(GOAL_MS),
+        row("request to effect, p50", "ms", &halves)?,
+        row("request to effect, p99", "ms", &tails)?.bounded(GOAL_MS),
         row("a share misses by, at most", "deviations", &[worst])?.bounded(GOAL_DEVIATIONS),
     ];
     let shares =
