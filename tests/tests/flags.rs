@@ -5,8 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use weir_appliance_control::config::{FlagStep, Moment, VariantSpec};
 use weir_appliance_control::keeper::Manner;
-use weir_appliance_control::message::{Answer, Changed, ConfigRequest, FlagChange, FlagStatus, Request, WhyQuestion};
+use weir_appliance_control::message::{
+    Answer, Changed, ConfigRequest, FlagChange, FlagStatus, Request, Status, WhyQuestion,
+};
 use weir_appliance_control::name::FlagName;
 use weir_appliance_control::share::Share;
 use weir_appliance_lab::LabError;
@@ -164,20 +167,19 @@ fn steps_come_in_their_time_and_variants_have_their_flows() {
     let variants = ["control=1:", "candidate=1:streaming"].map(|text| {
         let (name, to) = text.split_once("=1:").expect("a variant");
         let to = to.split(',').filter(|name| !name.is_empty()).map(|name| name.parse().expect("a feature"));
-        weir_appliance_control::config::VariantSpec { name: name.parse().expect("a name"), to: to.collect(), weight: 1 }
+        VariantSpec { name: name.parse().expect("a name"), to: to.collect(), weight: 1 }
     });
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs() as i64;
     // A moment that is over comes with the next look at the clock.
-    let at = moment(now - 5);
+    let at = Moment::from_unix_seconds(now - 5).expect("after 1970");
     let change = FlagChange {
         variants: Some(variants.to_vec()),
-        schedule: Some(vec![weir_appliance_control::config::FlagStep { at, share: share("100%") }]),
+        schedule: Some(vec![FlagStep { at, share: share("100%") }]),
         ..FlagChange::default()
     };
     set(&rig, "base", change).expect("a good flag");
-    let base = |status: &weir_appliance_control::message::Status| {
-        status.flags.iter().any(|flag| flag.flag.name == name("base") && flag.has == share("100%"))
-    };
+    let base =
+        |status: &Status| status.flags.iter().any(|flag| flag.flag.name == name("base") && flag.has == share("100%"));
     rig.appliance.wait_until("the step is made", DEADLINE, base).unwrap_or_else(|error| panic!("{error}"));
     assert!(flags(&rig)["base"].flag.schedule.is_empty(), "a step is made once");
     let Ok(Answer::History(rows)) = rig.appliance.ask(&Request::Config(ConfigRequest::History { limit: 5 })) else {
@@ -187,18 +189,4 @@ fn steps_come_in_their_time_and_variants_have_their_flows() {
     let count = delivered(&rig, 1_000..1_400).iter().filter(|taken| **taken).count();
     // Five standard deviations of 400 throws.
     assert!(count.abs_diff(200) <= 50, "the candidate has {count} of 400 flows");
-}
-
-fn moment(unix_seconds: i64) -> weir_appliance_control::config::Moment {
-    // The proleptic Gregorian calendar from days (Hinnant, "chrono-compatible low-level date algorithms").
-    let (days, seconds) = (unix_seconds.div_euclid(86_400) + 719_468, unix_seconds.rem_euclid(86_400));
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let (day, month) = (day_of_year - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    let text = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z");
-    text.parse().unwrap_or_else(|problem| panic!("{problem}"))
 }

@@ -10,7 +10,7 @@ use weir_appliance_control::message::{AgentStatus, Answer, Request};
 use weir_appliance_control::name::{AgentId, InterfaceName, Mac};
 use weir_appliance_control::problem::Problem;
 
-use crate::answer::{Ask, Exit, Outcome, json, unexpected};
+use crate::answer::{Ask, Exit, Outcome, json, one, unexpected};
 use crate::config::MannerArgs;
 use crate::table::{Column, Table};
 
@@ -133,14 +133,8 @@ fn list(ask: &Ask, only: Option<AgentId>, out: &mut dyn Write) -> Outcome {
     let Some(id) = only else {
         return if ask.json { json(&agents, out) } else { render(&agents, out) };
     };
-    match agents.into_iter().find(|agent| agent.agent.id == id) {
-        None => {
-            writeln!(out, "{}", if ask.json { "null".to_owned() } else { format!("no agent has number {id}") })?;
-            Ok(Exit::NotSo)
-        }
-        Some(agent) if ask.json => json(&agent, out),
-        Some(agent) => show(&agent, out),
-    }
+    let found = agents.iter().find(|agent| agent.agent.id == id);
+    one(found, || format!("no agent has number {id}"), ask.json, out, show)
 }
 
 /// Prints the agents as a table.

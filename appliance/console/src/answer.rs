@@ -122,6 +122,24 @@ pub(crate) fn unexpected(socket: &Path, answer: &Answer) -> Problem {
     )
 }
 
+/// Prints the one thing that was asked for; exit code 1 and `missing` (`null` in JSON) where there is none.
+pub(crate) fn one<T: Serialize>(
+    found: Option<&T>,
+    missing: impl FnOnce() -> String,
+    as_json: bool,
+    out: &mut dyn Write,
+    show: impl FnOnce(&T, &mut dyn Write) -> Outcome,
+) -> Outcome {
+    match found {
+        None => {
+            writeln!(out, "{}", if as_json { "null".to_owned() } else { missing() })?;
+            Ok(Exit::NotSo)
+        }
+        Some(thing) if as_json => json(thing, out),
+        Some(thing) => show(thing, out),
+    }
+}
+
 /// Prints one line of JSON.
 pub(crate) fn json(value: &impl Serialize, out: &mut dyn Write) -> Outcome {
     let text = serde_json::to_string(value).map_err(io::Error::other)?;

@@ -11,7 +11,7 @@ use weir_appliance_control::message::{Answer, FlagStatus, Request};
 use weir_appliance_control::name::FlagName;
 use weir_appliance_control::share::Share;
 
-use crate::answer::{Ask, Exit, Outcome, json, unexpected};
+use crate::answer::{Ask, Exit, Outcome, json, one, unexpected};
 use crate::config::MannerArgs;
 use crate::table::{Column, Table};
 
@@ -107,14 +107,8 @@ fn list(ask: &Ask, only: Option<&FlagName>, out: &mut dyn Write) -> Outcome {
     let Some(name) = only else {
         return if ask.json { json(&flags, out) } else { render(&flags, out) };
     };
-    match flags.iter().find(|status| status.flag.name == *name) {
-        None => {
-            writeln!(out, "{}", if ask.json { "null".to_owned() } else { format!("no flag is called {name}") })?;
-            Ok(Exit::NotSo)
-        }
-        Some(flag) if ask.json => json(flag, out),
-        Some(flag) => show(flag, out),
-    }
+    let found = flags.iter().find(|status| status.flag.name == *name);
+    one(found, || format!("no flag is called {name}"), ask.json, out, show)
 }
 
 /// What becomes of a flag, in a word or two.

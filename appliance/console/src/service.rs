@@ -9,7 +9,7 @@ use weir_appliance_control::message::{Answer, Request, ServiceAgentStatus, Servi
 use weir_appliance_control::name::{AgentId, ServiceName};
 use weir_appliance_control::problem::Problem;
 
-use crate::answer::{Ask, Exit, Outcome, json, unexpected};
+use crate::answer::{Ask, Exit, Outcome, json, one, unexpected};
 use crate::config::MannerArgs;
 use crate::numbers::{bytes, exact, percent};
 use crate::table::{Column, Table};
@@ -177,14 +177,8 @@ fn list(ask: &Ask, only: Option<&ServiceName>, out: &mut dyn Write) -> Outcome {
     let Some(name) = only else {
         return if ask.json { json(&services, out) } else { render(&services, out) };
     };
-    match services.iter().find(|service| service.name == *name) {
-        None => {
-            writeln!(out, "{}", if ask.json { "null".to_owned() } else { format!("no service is called {name}") })?;
-            Ok(Exit::NotSo)
-        }
-        Some(service) if ask.json => json(service, out),
-        Some(service) => show(service, out),
-    }
+    let found = services.iter().find(|service| service.name == *name);
+    one(found, || format!("no service is called {name}"), ask.json, out, show)
 }
 
 /// `10.9.0.100:443/tcp`.

@@ -10,7 +10,7 @@ use weir_appliance_control::name::RuleName;
 use weir_appliance_control::share::Share;
 use weir_appliance_control::taker::FeatureName;
 
-use crate::answer::{Ask, Exit, Outcome, json, unexpected};
+use crate::answer::{Ask, Exit, Outcome, json, one, unexpected};
 use crate::config::MannerArgs;
 use crate::numbers::{bytes, exact};
 use crate::table::{Column, Table};
@@ -124,14 +124,8 @@ fn list(ask: &Ask, only: Option<&RuleName>, out: &mut dyn Write) -> Outcome {
     let Some(name) = only else {
         return if ask.json { json(&rules, out) } else { render(&rules, out) };
     };
-    match rules.iter().find(|rule| rule.rule.name == *name) {
-        None => {
-            writeln!(out, "{}", if ask.json { "null".to_owned() } else { format!("no rule is called {name}") })?;
-            Ok(Exit::NotSo)
-        }
-        Some(rule) if ask.json => json(rule, out),
-        Some(rule) => show(rule, out),
-    }
+    let found = rules.iter().find(|rule| rule.rule.name == *name);
+    one(found, || format!("no rule is called {name}"), ask.json, out, show)
 }
 
 /// Prints the rules as a table.

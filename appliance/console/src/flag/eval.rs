@@ -85,7 +85,7 @@ struct AnswerError {
 
 impl EvalArgs {
     pub(super) fn run(&self, out: &mut dyn Write) -> Outcome {
-        let document = read(&self.file)?;
+        let document = document(&self.file)?;
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let now = self.at.unwrap_or_else(now);
         let mut context = self.context.clone().unwrap_or_default().0;
@@ -147,7 +147,7 @@ impl CheckArgs {
             targeted: usize,
             disabled: usize,
         }
-        let document = read(&self.file)?;
+        let document = document(&self.file)?;
         let count =
             |which: fn(&weir_appliance_flags::Flag) -> bool| document.flags().filter(|(_, it)| which(it)).count();
         let verdict = Verdict {
@@ -165,7 +165,7 @@ impl CheckArgs {
 }
 
 /// The document in a file.
-fn read(path: &Path) -> Result<Document, Failure> {
+pub(super) fn document(path: &Path) -> Result<Document, Failure> {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(DOCUMENT_BYTES as u64 + 1).read_to_string(&mut text));
     read.map_err(|error| unreadable(path, &error))?;

@@ -3,8 +3,7 @@
 //! A flag on packets is a flag with `fractional` targeting over its share, and metadata that says what flagd's schema has
 //! no word for. flagd buckets a key where the classifier buckets a flow, so the document says the share and not which.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -14,8 +13,9 @@ use weir_appliance_control::message::{Answer, Request};
 use weir_appliance_control::name::FlagName;
 use weir_appliance_control::problem::Problem;
 use weir_appliance_control::share::Share;
-use weir_appliance_flags::{DOCUMENT_BYTES, Document, Flag, State};
+use weir_appliance_flags::{Flag, State};
 
+use super::eval;
 use super::set::{step, variant};
 use crate::answer::{Ask, Exit, Outcome, unexpected};
 use crate::config::MannerArgs;
@@ -44,21 +44,15 @@ impl ImportArgs {
     /// # Errors
     /// The file cannot be read or is refused, nobody answers, or the change is refused.
     pub fn run(&self, out: &mut dyn Write) -> Outcome {
-        let shown = self.file.display().to_string();
-        let mut text = String::new();
-        File::open(&self.file)
-            .and_then(|file| file.take(DOCUMENT_BYTES as u64 + 1).read_to_string(&mut text))
-            .map_err(|error| {
-                Problem::new(&shown, error.to_string(), "name a file with a document in flagd's schema")
-            })?;
-        let document =
-            Document::parse(&text).map_err(|error| Problem::new(&shown, error.to_string(), "mend the file"))?;
+        let document = eval::document(&self.file)?;
         let flags: Vec<FlagSpec> =
             document.flags().filter_map(|(name, flag)| read(name, flag).transpose()).collect::<Result<_, _>>()?;
         let left = document.flags().count() - flags.len();
         if flags.is_empty() {
             let cause = "no flag in it is for packets: none has `weir.to` or `weir.variants` in its metadata";
-            return Err(Problem::new(shown, cause, "see the form with weir flag export").into());
+            return Err(
+                Problem::new(self.file.display().to_string(), cause, "see the form with weir flag export").into()
+            );
         }
         if left > 0 && !self.ask.json {
             writeln!(out, "{left} flags of the document are for programs and stay there: weir flag eval")?;
@@ -194,6 +188,7 @@ fn share(name: &str, flag: &Flag) -> Result<Share, Problem> {
 mod tests {
     use super::*;
     use weir_appliance_control::config::Config;
+    use weir_appliance_flags::Document;
 
     #[test]
     fn what_is_exported_is_imported_again() {

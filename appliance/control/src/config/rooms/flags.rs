@@ -31,6 +31,11 @@ words! {
 pub struct Moment(OffsetDateTime);
 
 impl Moment {
+    /// The moment so many seconds after 1970-01-01T00:00:00Z; `None` before it or after the year 9999.
+    pub fn from_unix_seconds(seconds: i64) -> Option<Self> {
+        OffsetDateTime::from_unix_timestamp(seconds).ok().filter(|utc| (1970..=9999).contains(&utc.year())).map(Self)
+    }
+
     /// Seconds since 1970-01-01T00:00:00Z.
     pub fn unix_seconds(self) -> i64 {
         self.0.unix_timestamp()
