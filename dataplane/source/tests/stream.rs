@@ -22,6 +22,8 @@ use weir_ebpf_abi::stream::{
 use zerocopy::{FromBytes, IntoBytes};
 
 const DEADLINE: Duration = Duration::from_secs(20);
+/// How long a receiver that holds nothing waits, unless a test is about that.
+const IDLE: Duration = Duration::from_millis(5);
 const LANE: u32 = 64;
 const LENT: u16 = 4;
 const SPARE: u16 = 2;
@@ -62,25 +64,34 @@ struct Box {
     hold: Arc<AtomicBool>,
     messages: Arc<AtomicU64>,
     thread: Option<JoinHandle<(Taken, StreamCounts)>>,
+    idle: Duration,
 }
 
 impl Box {
     fn start(io_uring: bool, limits: StreamLimits, known: BTreeMap<u32, u64>) -> Self {
+        Self::start_with(io_uring, limits, known, IDLE)
+    }
+
+    /// One that waits for news as long as `idle` when it holds nothing.
+    fn start_with(io_uring: bool, limits: StreamLimits, known: BTreeMap<u32, u64>, idle: Duration) -> Self {
         let listener = Listening::tcp(([127, 0, 0, 1], 0).into()).expect("a port");
         let address = listener.address().expect("an address");
         let (stop, hold) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let messages = Arc::new(AtomicU64::new(0));
         let (ended, held, count) = (Arc::clone(&stop), Arc::clone(&hold), Arc::clone(&messages));
-        let thread = std::thread::spawn(move || serve(io_uring, listener, limits, known, &ended, &held, &count));
-        Self { address, stop, hold, messages, thread: Some(thread) }
+        let thread = std::thread::spawn(move || serve(io_uring, listener, limits, known, &ended, &held, &count, idle));
+        Self { address, stop, hold, messages, thread: Some(thread), idle }
     }
 
     fn finish(mut self) -> (Taken, StreamCounts) {
         self.stop.store(true, Ordering::Relaxed);
+        // One that waits for an hour needs news to see that it is to stop.
+        let _news = (self.idle > IDLE).then(|| TcpStream::connect(self.address));
         self.thread.take().expect("once").join().expect("the receiver ends")
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "what a receiver is made of, and the strings it hangs on")]
 fn serve(
     io_uring: bool,
     listener: Listening,
@@ -89,6 +100,7 @@ fn serve(
     stop: &AtomicBool,
     hold: &AtomicBool,
     messages: &AtomicU64,
+    idle: Duration,
 ) -> (Taken, StreamCounts) {
     let frames = u32::from(LENT + SPARE) * (BUFFER_BYTES / 2048);
     let options = UmemOptions { frames, frame_size: 2048, hugepages: HugePages::Never, node: None };
@@ -112,7 +124,7 @@ fn serve(
     let mut receiver = Receiver::new(setup).expect("a receiver");
     let mut taken = Taken::new();
     loop {
-        let timeout = Duration::from_millis(if receiver.is_holding() { 1 } else { 5 });
+        let timeout = if receiver.is_holding() { Duration::from_millis(1) } else { idle };
         receiver.turn(timeout, monotonic_ns(), &mut ToOne).expect("a turn");
         let end = if hold.load(Ordering::Relaxed) { owner.consumer() } else { owner.producer() };
         let mut finished = 0;
@@ -255,6 +267,20 @@ fn a_taker_that_stands_still_stops_the_sender_and_loses_nothing(io_uring: bool) 
     let (taken, counts) = receiver.finish();
     assert!((0..sent).eq(taken.iter().map(|taken| taken.1)), "every message once and in order: {counts:?}");
     assert!(counts.waits > 0);
+}
+
+/// What waited for room on a lane goes on it with nothing else to come: no turn may wait before takers can see it.
+fn what_waited_for_a_lane_is_shown_before_anything_is_waited_for(io_uring: bool) {
+    let limits = StreamLimits { credit: 1 << 40, ..StreamLimits::default() };
+    let receiver = Box::start_with(io_uring, limits, BTreeMap::new(), Duration::from_secs(3600));
+    let (mut stream, _) = hello(receiver.address, 1, 0);
+    let count = 20 * u64::from(LANE);
+    let bytes: Vec<u8> = (0..count).flat_map(|n| framed(1, n, &message(1, 200, n as u8))).collect();
+    stream.write_all(&bytes).expect("sent");
+    acknowledged(&mut stream, count);
+    let (taken, counts) = receiver.finish();
+    assert!((0..count).eq(taken.iter().map(|taken| taken.1)), "every message once and in order: {counts:?}");
+    assert!(counts.waits > 0, "the lane was full: {counts:?}");
 }
 
 fn who_breaks_the_rules_is_told_why(io_uring: bool) {
@@ -637,6 +663,7 @@ both_ways! {
     a_flood_of_connections_is_turned_away_and_ends
     however_a_stream_is_cut_its_messages_are_the_same
     a_taker_that_stands_still_stops_the_sender_and_loses_nothing
+    what_waited_for_a_lane_is_shown_before_anything_is_waited_for
     who_breaks_the_rules_is_told_why
     a_sender_that_comes_back_sends_what_is_missing_and_nothing_twice
     thousands_of_slow_connections_hold_little_and_hinder_nobody

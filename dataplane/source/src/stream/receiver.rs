@@ -235,7 +235,9 @@ impl Receiver {
                 self.receive(place)?;
             }
         }
-        let mut turn = Turn::default();
+        // What those that waited have put is shown before anything is waited for: its takers may be all that happens next.
+        let mut turn = Turn { published: self.publish(), woken: false };
+        let timeout = if turn.published == 0 { timeout } else { Duration::ZERO };
         let mut happened = self.ring.wait(timeout)?;
         for event in happened.drain(..) {
             match event {
@@ -262,11 +264,14 @@ impl Receiver {
                 }
             }
         }
-        for (lane, bit) in self.lanes.iter_mut().zip(0..u64::BITS) {
-            turn.published |= u64::from(lane.publish()) << bit;
-        }
+        turn.published |= self.publish();
         self.say_news();
         Ok(turn)
+    }
+
+    /// Shows takers what was put on lanes; gives the lanes, bit i for lane i.
+    fn publish(&mut self) -> u64 {
+        self.lanes.iter_mut().zip(0..u64::BITS).fold(0, |lanes, (lane, bit)| lanes | u64::from(lane.publish()) << bit)
     }
 
     fn place_of(&self, name: u64) -> Option<usize> {
