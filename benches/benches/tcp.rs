@@ -25,7 +25,7 @@ use weir_ebpf_abi::stream::{STREAM_HEADER, StreamHeader, StreamHello, StreamSays
 use zerocopy::IntoBytes;
 
 /// Bytes of a run.
-const TOTAL: usize = 512 << 20;
+const TOTAL: usize = 2048 << 20;
 /// Bytes of one write.
 const WRITE: usize = 256 << 10;
 /// Least ratio to the plain receiver.
