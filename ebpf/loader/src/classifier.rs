@@ -23,7 +23,7 @@ use crate::flags::FlagTable;
 use crate::grace;
 use crate::object::OBJECT;
 use crate::pins;
-use crate::services::Placement;
+use crate::services::{Placement, Service};
 use crate::tables::RULE_STATE;
 use crate::values::{bad_map, map_data, map_mut, per_cpu, read, refused, tally, write};
 
@@ -49,7 +49,14 @@ pub struct Classifier {
     counted_rules: usize,
     /// The rules that these counters are of, once they are known.
     rules: Option<Vec<Rule>>,
+    /// What the agents' tables were last made of, unless that failed: the same again writes nothing.
+    forwards: Option<Forwards>,
+    /// The same of services.
+    pub(crate) services: Option<Vec<Service>>,
 }
+
+/// Agents with their interfaces, interfaces by slot, and mirror classes by slot.
+type Forwards = (Vec<Agent>, [u32; MAX_EGRESS], Vec<u8>);
 
 impl Classifier {
     /// Loads the embedded object. With a pin root, maps pinned there by the same layout version are taken over with
@@ -87,7 +94,9 @@ impl Classifier {
         let placement = Placement::default();
         let pin_root = options.pin_root;
         let (counted_rules, rules) = (MAX_RULES, None);
-        let mut classifier = Classifier { ebpf, pin_root, control, placement, held, flows, counted_rules, rules };
+        let (forwards, services) = (None, None);
+        let mut classifier =
+            Classifier { ebpf, pin_root, control, placement, held, flows, counted_rules, rules, forwards, services };
         classifier.recover_placement()?;
         Ok(classifier)
     }
@@ -224,15 +233,24 @@ impl Classifier {
         }
         let reach = |agent: &Agent| slots.get(usize::from(agent.egress)).copied().unwrap_or(0);
         let agents: Vec<Agent> = agents.iter().map(|agent| Agent { ifindex: reach(agent), ..*agent }).collect();
+        let wanted = Some((agents, slots, mirror.to_vec()));
+        if self.forwards == wanted {
+            // Nothing to write, and no grace period in which what comes next would wait.
+            return Ok(());
+        }
+        let Some((agents, ..)) = &wanted else { return Ok(()) };
         // New interfaces first and old ones last: an agent in force always finds its slot filled.
         self.write_egress(&slots, true)?;
         compile::mirror_classes(mirror, &mut self.control.mirror_class);
-        self.write_agents(&agents)?;
-        self.write_egress(&slots, false)
+        self.write_agents(agents)?;
+        self.write_egress(&slots, false)?;
+        self.forwards = wanted;
+        Ok(())
     }
 
     /// Flips to a table of `agents`.
     pub(crate) fn write_agents(&mut self, agents: &[Agent]) -> Result<(), LoadError> {
+        self.forwards = None;
         let table = compile::agents(agents)?;
         let idle = 1 - self.control.agent_bank();
         write::<AgentTable>(&mut self.lock(), layout::MAP_AGENTS, idle, &table)?;

@@ -195,9 +195,11 @@ impl Classifier {
     /// [`LoadError::TooMany`] over 64 services or 256 agents of one, [`LoadError::Value`] for one that stands twice,
     /// [`LoadError::Map`] when the kernel refuses; what was in force stays.
     pub fn install_services(&mut self, services: &[Service]) -> Result<(), LoadError> {
-        if services.is_empty() && self.control.services & HAS_SERVICES == 0 {
+        let none = services.is_empty() && self.control.services & HAS_SERVICES == 0;
+        if none || self.services.as_deref() == Some(services) {
             return Ok(());
         }
+        self.services = None;
         let built = build(&self.placement, services)?;
         let idle = 1 - self.control.service_bank();
         let mut ebpf = self.lock();
@@ -212,7 +214,9 @@ impl Classifier {
         // From here on nobody counts for who is gone or reads the former bank, so that it may be written again.
         grace::wait();
         let former = std::mem::replace(&mut self.placement, built.placement);
-        self.clear_service_counters(&former)
+        self.clear_service_counters(&former)?;
+        self.services = Some(services.to_vec());
+        Ok(())
     }
 
     /// Numbers and places in force, for the host's copy of the decision.
