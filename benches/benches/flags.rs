@@ -2,9 +2,10 @@
 //! says it is kept, and whether a share is the share that it says.
 //!
 //! What is fair: numbered datagrams of one flow come at a steady rate from the other end of a wire, and a program on the box
-//! gets those that no flag has. The time to the effect ends when the first datagram was sent that the change has decided: the
-//! first that arrives after the flag was turned off, the first that does not after it was turned on. Between two datagrams is a
-//! fifth of a millisecond. The answer comes when the change is on the disk, in force, and nobody reads the former tables.
+//! gets those that no flag has. When all is over, each change's datagrams are looked through: the time to the effect ends when
+//! the datagram was sent from which on all are decided as the change says, none arriving after the flag was turned on and every
+//! one after it was turned off, so it is the last straggler that counts. Between two datagrams is a quarter of a millisecond. The
+//! answer comes when the change is on the disk, in force, and nobody reads the former tables.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -15,7 +16,6 @@ use anyhow::{Context, Result, bail, ensure};
 use weir_appliance_control::message::{BenchRow, Better, FlagChange, Request};
 use weir_appliance_control::share::Share;
 use weir_appliance_lab::appliance::Appliance;
-
 use weir_appliance_lab::packet::Path;
 use weir_appliance_lab::{Lab, LabSpec, Node};
 use weir_benches::report::{self, Words};
@@ -34,8 +34,9 @@ const FLOWS: u32 = 1_000_000;
 const GOAL_DEVIATIONS: f64 = 5.0;
 /// Pause between two datagrams while changes are made.
 const EVERY: Duration = Duration::from_micros(200);
-/// Datagrams after which one that has not arrived does not come any more.
-const SILENCE: usize = 25;
+/// Datagrams looked at that were sent before a request, and that are waited for after its answer.
+const BEFORE: usize = 10;
+const AFTER: usize = 50;
 /// Datagrams sent at most.
 const MOST: usize = 4_000_000;
 const TO: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 9, 0, 2), 5_004);
@@ -57,22 +58,26 @@ fn frame(flow: u32) -> Vec<u8> {
 /// What passes between sender, receiver and the one who asks.
 struct Stream {
     stop: AtomicBool,
-    /// When each datagram was sent, by its number.
-    sent_ns: Vec<AtomicU64>,
-    /// Datagrams sent, and the number of the last that arrived, both from 1.
+    /// Datagrams sent, numbered from 0.
     sent: AtomicUsize,
-    arrived: AtomicUsize,
+    datagrams: Vec<Datagram>,
+}
+
+#[derive(Default)]
+struct Datagram {
+    sent_ns: AtomicU64,
+    arrived: AtomicBool,
 }
 
 impl Stream {
     fn send(&self, node: &Node) -> Result<()> {
         let socket = node.run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 5_000)))??;
         while !self.stop.load(Ordering::Relaxed) {
-            let number = self.sent.load(Ordering::Relaxed) + 1;
-            let place = self.sent_ns.get(number).context("the run takes longer than it may")?;
-            place.store(monotonic_ns(), Ordering::Relaxed);
-            self.sent.store(number, Ordering::Release);
+            let number = self.sent.load(Ordering::Relaxed);
+            let datagram = self.datagrams.get(number).context("the run takes longer than it may")?;
+            datagram.sent_ns.store(monotonic_ns(), Ordering::Relaxed);
             socket.send_to(&(number as u64).to_le_bytes(), TO)?;
+            self.sent.store(number + 1, Ordering::Release);
             std::thread::sleep(EVERY);
         }
         Ok(())
@@ -83,54 +88,71 @@ impl Stream {
         socket.set_read_timeout(Some(Duration::from_millis(100)))?;
         let mut number = [0; 8];
         while !self.stop.load(Ordering::Relaxed) {
-            if socket.recv(&mut number).is_ok() {
-                self.arrived.store(u64::from_le_bytes(number) as usize, Ordering::Release);
+            if socket.recv(&mut number).is_ok()
+                && let Some(datagram) = self.datagrams.get(u64::from_le_bytes(number) as usize)
+            {
+                datagram.arrived.store(true, Ordering::Relaxed);
             }
         }
         Ok(())
     }
 
-    /// When the first datagram was sent that a change at `start` has decided: datagrams that a flag has do not arrive.
-    fn decided_ns(&self, on: bool, start: u64, before: usize) -> Result<u64> {
-        let deadline = start + 5_000_000_000;
-        let first = loop {
-            ensure!(monotonic_ns() < deadline, "a change had no effect within five seconds");
-            let arrived = self.arrived.load(Ordering::Acquire);
-            if !on && arrived > before {
-                break arrived;
+    /// Waits until so many more datagrams were sent.
+    fn wait_for(&self, more: usize) -> Result<usize> {
+        let deadline = monotonic_ns() + 5_000_000_000;
+        let target = self.sent.load(Ordering::Acquire) + more;
+        loop {
+            let sent = self.sent.load(Ordering::Acquire);
+            if sent >= target {
+                return Ok(sent);
             }
-            // So many that none can be on the way any more.
-            if on && self.sent.load(Ordering::Acquire) > arrived + SILENCE {
-                break arrived + 1;
-            }
+            ensure!(monotonic_ns() < deadline, "nothing is sent any more");
             std::thread::yield_now();
-        };
-        // Several may have come between two looks.
-        let first = if on { first } else { (before + 1..=first).find(|n| self.at(*n) >= start).unwrap_or(first) };
-        Ok(self.at(first))
+        }
     }
 
-    fn at(&self, number: usize) -> u64 {
-        self.sent_ns.get(number).map_or(0, |at| at.load(Ordering::Relaxed))
+    /// When the first datagram was sent from which on all are as `change` says. To be asked when everything has arrived.
+    fn decided_ns(&self, change: &Change) -> Result<u64> {
+        let of_it = self.datagrams.get(change.first..change.end).context("a change without datagrams")?;
+        let otherwise = |datagram: &Datagram| datagram.arrived.load(Ordering::Relaxed) == change.on;
+        let straggler = of_it.iter().rposition(otherwise).context("a change had no effect that could be seen")?;
+        let first = of_it.get(straggler + 1).context("a change had no effect within its time")?;
+        Ok(first.sent_ns.load(Ordering::Relaxed))
     }
 }
 
-/// Milliseconds from each request to the first datagram that it has decided, and to its answer; each sorted.
-fn one_run(appliance: &Appliance, stream: &Stream) -> Result<[Vec<f64>; 2]> {
-    let mut times = [Vec::with_capacity(CHANGES), Vec::with_capacity(CHANGES)];
+/// A change that was asked for and answered, and the datagrams sent between it and the next.
+struct Change {
+    on: bool,
+    asked_ns: u64,
+    answered_ns: u64,
+    first: usize,
+    end: usize,
+}
+
+/// Turns the flag on and off.
+fn one_run(appliance: &Appliance, stream: &Stream) -> Result<Vec<Change>> {
+    let mut changes = Vec::with_capacity(CHANGES);
     for number in 0..CHANGES {
         let on = number % 2 == 0;
         let share = if on { Share::ALL } else { Share::NONE };
         let change = FlagChange { share: Some(share), ..FlagChange::default() };
-        let before = stream.arrived.load(Ordering::Acquire);
-        let start = monotonic_ns();
+        // Some of before, so that there is something to differ from.
+        let first = stream.sent.load(Ordering::Acquire).saturating_sub(BEFORE);
+        let asked_ns = monotonic_ns();
         appliance.ask(&Request::FlagSet { name: "f".parse()?, change })?;
-        let answered = monotonic_ns();
-        let decided = stream.decided_ns(on, start, before)?;
-        for (times, end) in times.iter_mut().zip([decided, answered]) {
-            times.push(end.saturating_sub(start) as f64 / 1e6);
-        }
+        let answered_ns = monotonic_ns();
+        changes.push(Change { on, asked_ns, answered_ns, first, end: stream.wait_for(AFTER)? });
     }
+    Ok(changes)
+}
+
+/// Milliseconds from each request to its effect, and to its answer; each sorted.
+fn figures(changes: &[Change], stream: &Stream) -> Result<[Vec<f64>; 2]> {
+    let ms = |from: u64, to: u64| to.saturating_sub(from) as f64 / 1e6;
+    let answers = changes.iter().map(|change| ms(change.asked_ns, change.answered_ns)).collect();
+    let effects = changes.iter().map(|change| Ok(ms(change.asked_ns, stream.decided_ns(change)?)));
+    let mut times = [effects.collect::<Result<Vec<f64>>>()?, answers];
     times.iter_mut().for_each(|times| times.sort_by(f64::total_cmp));
     Ok(times)
 }
@@ -148,13 +170,15 @@ fn times(runs: usize) -> Result<Vec<[Vec<f64>; 2]>> {
     let mut appliance = Appliance::start(&lab, inside, &boxed::program()?, CONFIG)?;
     let stream = Stream {
         stop: AtomicBool::new(false),
-        sent_ns: (0..MOST).map(|_| AtomicU64::new(0)).collect(),
         sent: AtomicUsize::new(0),
-        arrived: AtomicUsize::new(0),
+        datagrams: (0..MOST).map(|_| Datagram::default()).collect(),
     };
     let measured = std::thread::scope(|scope| {
         let others = [scope.spawn(|| stream.receive(inside)), scope.spawn(|| stream.send(outside))];
-        let measured: Result<Vec<_>> = (0..runs).map(|_| one_run(&appliance, &stream)).collect();
+        let measured: Result<Vec<_>> =
+            stream.wait_for(BEFORE + AFTER).and_then(|_| (0..runs).map(|_| one_run(&appliance, &stream)).collect());
+        // The last change's datagrams are all there, or nowhere.
+        std::thread::sleep(Duration::from_millis(200));
         stream.stop.store(true, Ordering::Relaxed);
         for other in others {
             other.join().unwrap_or_else(|_| bail!("a thread panicked"))?;
@@ -162,7 +186,7 @@ fn times(runs: usize) -> Result<Vec<[Vec<f64>; 2]>> {
         measured
     });
     appliance.stop();
-    measured
+    measured?.iter().map(|changes| figures(changes, &stream)).collect()
 }
 
 /// Standard deviations by which each share misses over all flows, in the kernel's own classifier.

@@ -233,18 +233,19 @@ impl Classifier {
         }
         let reach = |agent: &Agent| slots.get(usize::from(agent.egress)).copied().unwrap_or(0);
         let agents: Vec<Agent> = agents.iter().map(|agent| Agent { ifindex: reach(agent), ..*agent }).collect();
-        let wanted = Some((agents, slots, mirror.to_vec()));
-        if self.forwards == wanted {
+        let wanted = (agents, slots, mirror.to_vec());
+        if self.forwards.as_ref() == Some(&wanted) {
             // Nothing to write, and no grace period in which what comes next would wait.
             return Ok(());
         }
-        let Some((agents, ..)) = &wanted else { return Ok(()) };
+        // Forgotten before the first write: after one that fails half-way the former agents are written again.
+        self.forwards = None;
         // New interfaces first and old ones last: an agent in force always finds its slot filled.
         self.write_egress(&slots, true)?;
         compile::mirror_classes(mirror, &mut self.control.mirror_class);
-        self.write_agents(agents)?;
+        self.write_agents(&wanted.0)?;
         self.write_egress(&slots, false)?;
-        self.forwards = wanted;
+        self.forwards = Some(wanted);
         Ok(())
     }
 

@@ -199,8 +199,8 @@ impl Classifier {
         if none || self.services.as_deref() == Some(services) {
             return Ok(());
         }
-        self.services = None;
         let built = build(&self.placement, services)?;
+        self.services = None;
         let idle = 1 - self.control.service_bank();
         let mut ebpf = self.lock();
         write::<ServiceIndex>(&mut ebpf, layout::MAP_SERVICE_INDEX, idle, &built.index)?;
