@@ -162,6 +162,8 @@ pub(super) struct Service {
 pub(super) struct Health {
     pub(super) check: Option<Text>,
     pub(super) port: Option<Text>,
+    pub(super) ask: Option<Text>,
+    pub(super) answer: Option<Text>,
     pub(super) every_ms: Option<Text>,
     pub(super) timeout_ms: Option<Text>,
     pub(super) rise: Option<Text>,
