@@ -158,8 +158,8 @@ fn latency(rig: &Rig) -> u64 {
     let rows = rig.appliance.records("test1".parse().expect("a feature"), u32::MAX).expect("records");
     let number = |row: &serde_json::Value, field: &str| row.get(field).and_then(serde_json::Value::as_u64);
     let is_interval = |row: &serde_json::Value| number(row, "stamped").is_some_and(|stamped| stamped > 0);
-    let intervals = rows.iter().filter(|row| row.get("kind").is_some_and(|kind| kind == "interval"));
-    intervals.filter(|row| is_interval(row)).next_back().and_then(|row| number(row, "p50_ns")).unwrap_or(0)
+    let mut intervals = rows.iter().filter(|row| row.get("kind").is_some_and(|kind| kind == "interval"));
+    intervals.rfind(|row| is_interval(row)).and_then(|row| number(row, "p50_ns")).unwrap_or(0)
 }
 
 #[test]
