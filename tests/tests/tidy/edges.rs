@@ -17,7 +17,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ("features/worker", &["ebpf/abi", "dataplane/ring", "dataplane/io"]),
     ("features/streaming", &["ebpf/abi", "dataplane/ring", "features/worker"]),
     ("appliance/flags", &[]),
-    ("appliance/control", &["ebpf/abi"]),
+    ("appliance/control", &["ebpf/abi", "appliance/flags"]),
     // The lab starts an appliance as a user does and asks it over its control socket.
     (
         "appliance/lab",

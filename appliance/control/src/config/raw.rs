@@ -27,6 +27,7 @@ pub(super) struct File {
     pub(super) features: Option<HashMap<Text, Option<Feature>>>,
     pub(super) rules: Option<List<Rule>>,
     pub(super) flags: Option<List<Flag>>,
+    pub(super) program_flags: Option<Text>,
     pub(super) agents: Option<List<Agent>>,
     pub(super) services: Option<List<Service>>,
     pub(super) log: Option<Log>,

@@ -37,6 +37,9 @@ impl Config {
             format!("{{name: {name}, match: {matches}, action: {}{to}, share: {}{durable}}}", spec.action, spec.share)
         })?;
         list(out, "flags", &self.flags, flag)?;
+        if let Some(flags) = &self.program_flags {
+            writeln!(out, "program_flags: {}", quoted(flags.as_str()))?;
+        }
         list(out, "agents", &self.agents, |spec| {
             let AgentSpec { id, address, mac, interface, kind, weight, modality, draining } = spec;
             let draining = if *draining { ", draining: true" } else { "" };

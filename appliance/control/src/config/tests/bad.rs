@@ -240,6 +240,22 @@ fn streams() {
 }
 
 #[test]
+fn flags_that_programs_ask() {
+    check(&[
+        ("program_flags: nothing", "1:16: line 1, column 2", "expected ident", "flagd's schema"),
+        (
+            "wait: poll\nprogram_flags: '{\"flags\": {\"f\": {\"state\": \"ENABLED\", \"variants\": {}}}}'",
+            "2:16: flag f: variants",
+            "there is none",
+            "at least one",
+        ),
+    ]);
+    let long = format!("program_flags: '{{\"flags\": {{}}{}}}'", " ".repeat(MAX_PROGRAM_FLAGS));
+    let error = Config::parse(&long).expect_err("too long").to_string();
+    assert!(error.contains("at most 262144 bytes") && error.len() < 200, "{error}");
+}
+
+#[test]
 fn services() {
     const AGENT: &str =
         "agents: [{id: 7, address: 10.0.0.7, mac: \"02:00:00:00:00:07\", interface: e}]\nservices: [{name: x, ";
