@@ -17,6 +17,7 @@ pub mod log;
 pub mod numbers;
 mod placement;
 pub mod replay;
+pub mod resources;
 pub mod service;
 pub mod status;
 pub mod steer;

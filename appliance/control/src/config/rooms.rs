@@ -52,9 +52,11 @@ pub(super) use words;
 
 // Behind the macro, which it uses.
 mod flags;
+mod resources;
 mod services;
 
 pub use flags::*;
+pub use resources::*;
 pub use services::*;
 
 words! {

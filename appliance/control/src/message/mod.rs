@@ -13,6 +13,7 @@ mod log;
 mod loss;
 mod replay;
 mod request;
+mod resources;
 mod service;
 mod status;
 #[cfg(test)]
@@ -29,6 +30,9 @@ pub use log::{LogRecord, LogSegment, LogSource, LogVerdict};
 pub use loss::Loss;
 pub use replay::ReplayReport;
 pub use request::{Answer, Done, NewRule, RecordsAnswer, Reply, Request, SLOWEST_FOR, SLOWEST_US, WhyQuestion};
+pub use resources::{
+    ControllerStatus, Enforcer, FeatureShare, LeaseEvent, LeaseStatus, ResourceLine, ResourceMachine, ResourcesReport,
+};
 pub use service::{ServiceAgentState, ServiceAgentStatus, ServiceStatus};
 pub use status::{
     AgentStatus, CoreStatus, Counters, FeatureStatus, Host, Identity, InterfaceMode, InterfaceStatus, LogStatus,
