@@ -7,8 +7,10 @@
 //! |---|---|
 //! | [`profile`] | what a feature gets where nobody says otherwise |
 //! | [`plan`] | cores, memory and accelerators of every feature, or a refusal with the sum |
+//! | [`accelerator`] | whose job an accelerator runs next, and who gets its memory (for models to come) |
 //! | [`lease`] | which idle core is lent to whom, and when it goes back |
 
+pub mod accelerator;
 mod apportion;
 pub mod lease;
 mod machine;
