@@ -15,6 +15,7 @@ pub mod line;
 pub mod load;
 pub mod log;
 pub mod numbers;
+pub mod passport;
 mod placement;
 pub mod replay;
 pub mod resources;

@@ -21,7 +21,7 @@ pub(crate) fn run(args: &DoctorArgs, out: &mut dyn Write) -> Outcome {
     checks.push(cores(&view, args.interface.first().map(InterfaceName::as_str)));
     checks.extend(nodes());
     checks.push(crate::instructions::check());
-    checks.extend(Controller::ALL.map(controller));
+    checks.extend(controllers());
     checks.extend(args.interface.iter().map(|name| interface(&view, name.as_str())));
     doctor::render(&DoctorReport { host: weir_appliance_lab::host::read(), checks }, args.json, out)
 }
@@ -50,6 +50,11 @@ fn cores(view: &View, interface: Option<&str>) -> Check {
         because: Some(plan.why),
         cure: None,
     }
+}
+
+/// The controllers of control groups.
+pub(crate) fn controllers() -> Vec<Check> {
+    Controller::ALL.map(controller).into()
 }
 
 /// Where a controller of control groups is, and whether groups can be made below the one of this process.

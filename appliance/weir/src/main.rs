@@ -14,6 +14,7 @@ mod instructions;
 mod load;
 mod log;
 mod offline;
+mod passport;
 mod place;
 mod records;
 mod replay;
@@ -193,6 +194,7 @@ fn run(command: Command, out: &mut dyn Write) -> Outcome {
             Some(file) => resources::of_file(file, &args, out),
             None => args.run(out),
         },
+        Command::Doctor(args) if args.passport => passport::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, out),
         Command::Steer(args) => args.run(out),
         Command::Agent(args) => args.run(out),
