@@ -96,6 +96,11 @@ fn a_worker_is_in_its_group_and_the_groups_go_with_weir() {
             _ => assert!(text(&group.join("cpuset.cpus")).contains(&pinned.to_string())),
         }
     }
+    assert!(
+        before.isolation.starts_with("not isolated") && before.isolation.contains("caches"),
+        "{}",
+        before.isolation
+    );
     assert!(!made.iter().any(|(name, _)| name == "memory"), "no memory group unless it is asked for: {made:?}");
     // One that is killed is followed by one that is held as well.
     PidFd::open(pid).and_then(|process| process.kill()).expect("it runs");

@@ -63,6 +63,9 @@ fn render(report: &ResourcesReport, out: &mut dyn Write) -> io::Result<()> {
     let found = if machine.accelerators.is_empty() { "none found".to_owned() } else { machine.accelerators.join(", ") };
     named("accelerators", found)?;
     named("free cores", list(&report.free))?;
+    if !report.isolation.is_empty() {
+        named("isolation", report.isolation.clone())?;
+    }
     writeln!(out)?;
     features(&report.features).write("no feature is enabled", out)?;
     for share in report.features.iter().filter(|share| !share.why.is_empty()) {

@@ -132,9 +132,9 @@ impl Groups {
         self.each(|controller, place| group::set(place, controller, feature, limits))
     }
 
-    /// Puts a process into the group `feature`, which has its limits by then.
+    /// Puts a process into the group `feature`, which has its limits by then. One that has ended meanwhile is no error.
     pub fn put(&self, feature: &str, pid: u32) -> Vec<(Controller, String)> {
-        self.each(|_, place| group::write(&place.folder.join(feature).join("cgroup.procs"), &pid.to_string()))
+        self.each(|_, place| group::put(place, feature, pid))
     }
 
     fn each(&self, act: impl Fn(Controller, &Place) -> Result<(), String>) -> Vec<(Controller, String)> {
@@ -158,7 +158,7 @@ impl Groups {
         let mut folders: Vec<&Place> = self.places.values().flatten().collect();
         folders.dedup_by(|one, other| one.folder == other.folder);
         // Every tree is tried, whatever became of the one before.
-        folders.into_iter().map(|place| group::remove(place, &self.ours, deadline)).fold(true, |all, gone| all && gone)
+        folders.into_iter().filter(|place| !group::remove(place, &self.ours, deadline)).count() == 0
     }
 }
 

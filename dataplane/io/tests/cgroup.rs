@@ -282,6 +282,7 @@ fn groups_that_were_left_are_found_by_their_folders() {
     let name = format!("test-left-{}", std::process::id());
     let groups = Groups::open(Path::new("/"), &name, &[Controller::Cpu, Controller::Cpuset], &[]);
     groups.set("streaming", &Limits { weight: 100, ..Limits::default() });
+    assert_eq!(groups.put("streaming", i32::MAX as u32), [], "a process that has ended says nothing of a controller");
     let folders = groups.folders();
     drop(groups);
     assert!(folders.iter().all(|folder| folder.join("streaming").exists()), "nobody has removed them");

@@ -12,6 +12,9 @@ pub struct ResourcesReport {
     pub controllers: Vec<ControllerStatus>,
     /// One for each feature that is enabled, by name.
     pub features: Vec<FeatureShare>,
+    /// How far features are kept from each other, as a sentence.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub isolation: String,
     /// Cores that no feature has; the data plane's own is not among them.
     pub free: Vec<u32>,
     /// Control periods since the dataplane started; a period is one second.

@@ -38,7 +38,7 @@ pub(super) fn accelerators(
     profiles: &[Profile],
 ) -> Result<Vec<Vec<AcceleratorGrant>>, Refused> {
     let here = |name: &str| machine.accelerators.iter().any(|one| one.name == name);
-    for ask in asks.iter().filter_map(|ask| ask.accelerator.as_ref()).filter(|ask| !here(&ask.name)) {
+    if let Some(ask) = asks.iter().filter_map(|ask| ask.accelerator.as_ref()).find(|ask| !here(&ask.name)) {
         let found: Vec<&str> = machine.accelerators.iter().map(|one| one.name.as_str()).collect();
         let found = if found.is_empty() { "none was found".to_owned() } else { format!("found: {}", found.join(", ")) };
         return Err(Refused {

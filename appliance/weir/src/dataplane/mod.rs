@@ -60,6 +60,7 @@ use board::Board;
 use classes::KernelClasses;
 use sends::{QueueShown, Sends};
 use setup::Port;
+use shares::Shares;
 use takers::Takers;
 
 /// SCHED_FIFO priority of the pool. It runs a few percent of the time, and frames wait for it when their ring is full.
@@ -122,7 +123,7 @@ pub(crate) struct Dataplane {
     chaos: chaos::Chaos,
     streams: Option<streams::Streams>,
     health: health::Health,
-    shares: shares::Shares,
+    shares: Shares,
 }
 
 /// Locks what no panic leaves half changed.
@@ -231,10 +232,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, ledger: Option<
     let health = health::Health::default();
     let steering =
         steering::steering(&config, &kernel_classes, &ports, &health).map_err(|problem| anyhow!("{problem}"))?;
-    // One for each queue that is polled, so that their interrupts need not share.
-    let polled = ports.iter().map(|port| port.queues as usize).sum();
-    let cores = resources::core_plan(&config, polled, cards.home());
-    let shares = shares::Shares::make(&config, &cores, &place).map_err(|problem| anyhow!("{problem}"))?;
+    let (cores, shares) = shared_out(&config, &ports, cards.home(), &place)?;
     let mounted = bpffs::ensure(Path::new(BPF_FS))?;
     let mut classifier = Classifier::load(weir_ebpf_loader::LoadOptions { pin_root: Some(place.pins.clone()) })?;
     let bound = setup::bind(&config, &mut ports, &kernel_classes, cards.home())?;
@@ -297,6 +295,15 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, ledger: Option<
         mounted,
     };
     Ok((dataplane, (pool, epoll), hostile, stream_parts))
+}
+
+/// Who gets which cores, and what features have of them. Nothing is attached yet, so asks that cannot be met leave nothing.
+fn shared_out(config: &Config, ports: &[Port], node: Option<u32>, place: &Place) -> Result<(CorePlan, Shares)> {
+    // One for each queue that is polled, so that their interrupts need not share.
+    let polled = ports.iter().map(|port| port.queues as usize).sum();
+    let cores = resources::core_plan(config, polled, node);
+    let shares = Shares::make(config, &cores, place).map_err(|problem| anyhow!("{problem}"))?;
+    Ok((cores, shares))
 }
 
 /// The pool's epoll instance, a second handle of it for those who add kicks, and the counter that wakes it.

@@ -9,11 +9,12 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use weir_appliance_control::config::{Config, MemoryLimit, WaitMode};
+use weir_appliance_control::config::{Config, FeatureSpec, MemoryLimit, WaitMode};
 use weir_appliance_control::message::{
     ControllerStatus, Enforcer, FeatureShare, LeaseEvent, LeaseStatus, ResourceLine, ResourcesReport,
 };
 use weir_appliance_control::problem::Problem;
+use weir_appliance_control::taker::FeatureName;
 use weir_appliance_shares::lease::{Event, Lease, Leases, Load, Member, Owner};
 use weir_appliance_shares::plan::bytes;
 use weir_appliance_shares::{Class, Grant, Plan};
@@ -59,6 +60,8 @@ struct Worker {
     used_ns: Option<u64>,
     /// The limit of its process, if it was given one.
     memory: Option<u64>,
+    /// Its scheduling policy is the one for idle work.
+    idle: bool,
     /// What the kernel refused, by what it was.
     refused: BTreeMap<&'static str, String>,
 }
@@ -120,7 +123,10 @@ impl Shares {
     /// Holds a new worker to what its feature has, before it is lent anything.
     pub(super) fn admit(&self, name: &str, pid: u32) {
         let mut state = lock(&self.state);
-        state.workers.insert(name.to_owned(), Worker { pid, used_ns: None, memory: None, refused: BTreeMap::new() });
+        state.workers.insert(
+            name.to_owned(),
+            Worker { pid, used_ns: None, memory: None, idle: false, refused: BTreeMap::new() },
+        );
         self.hold(&mut state, name);
     }
 
@@ -156,13 +162,17 @@ impl Shares {
         }
         let in_group = groups.version(Controller::Cpu).is_some();
         let idle = grant.class == Class::Batch && !in_group;
+        // Whoever started weir with another policy meant it: only what was changed here is changed back.
+        let other_policy = idle != std::mem::replace(&mut worker.idle, idle);
         let mut attempt = |what: &'static str, outcome: weir_dataplane_io::error::Result<()>| {
             if let Err(error) = outcome {
                 tracing::warn!("worker {name}: {error}");
                 worker.refused.insert(what, error.to_string());
             }
         };
-        attempt("class", cpu::idle_process(worker.pid, idle));
+        if other_policy {
+            attempt("class", cpu::idle_process(worker.pid, idle));
+        }
         if self.by_rlimit(&groups) && worker.memory != Some(grant.memory) {
             match (memory::limit_data(worker.pid, grant.memory), worker.memory) {
                 (Ok(()), _) => worker.memory = Some(grant.memory),
@@ -212,6 +222,12 @@ impl Shares {
 
     /// One look at who is idle and who is in need, if a period is over. Called by the main thread, several times a second.
     pub(super) fn tick(&self, dataplane: &Dataplane) {
+        // The configuration first: a change holds it while it puts a plan in force.
+        let spins: Vec<String> = {
+            let config = lock(&dataplane.config);
+            let spins = |(_, spec): &(&FeatureName, &FeatureSpec)| spec.wait == WaitMode::Spin;
+            config.features().iter().filter(spins).map(|(name, _)| name.as_str().to_owned()).collect()
+        };
         let mut state = lock(&self.state);
         let now = Instant::now();
         let passed = state.last.map(|last| now.duration_since(last));
@@ -219,7 +235,7 @@ impl Shares {
             return;
         }
         state.last = Some(now);
-        let members = members(&mut state, dataplane, passed);
+        let members = members(&mut state, dataplane, &spins, passed);
         let free = state.plan.free.clone();
         let events = state.leases.step(&members, &free);
         let mut touched: Vec<String> = Vec::new();
@@ -257,6 +273,7 @@ impl Shares {
             }
         };
         ResourcesReport {
+            isolation: isolation(&state.plan, &groups),
             machine: resources::shown(&self.found),
             controllers: Controller::ALL.iter().map(|controller| self.controller(*controller, &groups)).collect(),
             features: state.plan.grants.iter().map(feature).collect(),
@@ -334,6 +351,16 @@ impl Shares {
     }
 }
 
+/// Never "isolated": nothing here controls the caches and the memory bandwidth that features share.
+fn isolation(plan: &Plan, groups: &Groups) -> String {
+    let cores = match (groups.version(Controller::Cpuset), plan.grants.iter().any(|grant| grant.shared)) {
+        (_, true) => "some features share cores",
+        (Some(_), false) => "each feature has cores of its own, held by a group",
+        (None, false) => "each feature has cores of its own, held by affinity only",
+    };
+    format!("not isolated: {cores}; caches and memory bandwidth are shared by all")
+}
+
 fn group(version: Version) -> Enforcer {
     match version {
         Version::One => Enforcer::CgroupV1,
@@ -365,7 +392,12 @@ fn shown(lease: &Lease) -> LeaseStatus {
 }
 
 /// Every feature, with what it did since the last look.
-fn members(state: &mut State, dataplane: &Dataplane, passed: Option<Duration>) -> BTreeMap<String, Member> {
+fn members(
+    state: &mut State,
+    dataplane: &Dataplane,
+    spins: &[String],
+    passed: Option<Duration>,
+) -> BTreeMap<String, Member> {
     let mut members = BTreeMap::new();
     for grant in &state.plan.grants {
         let name = &grant.feature;
@@ -374,8 +406,8 @@ fn members(state: &mut State, dataplane: &Dataplane, passed: Option<Duration>) -
             let before = worker.used_ns.replace(used);
             let (before, passed) = (before?, passed?.as_nanos().max(1));
             let used = u128::from(used.saturating_sub(before)) * 1000 / passed;
-            let spins = dataplane.wait_of(name) == WaitMode::Spin;
-            Some(Load { used: used.min(1 << 20) as u32, waiting: dataplane.waiting_of(name), spins })
+            let (used, waiting) = (used.min(1 << 20) as u32, dataplane.waiting_of(name));
+            Some(Load { used, waiting, spins: spins.contains(name) })
         });
         let borrow = state.borrows.get(name).copied().unwrap_or(false);
         members.insert(name.clone(), member(grant, borrow, load));

@@ -97,6 +97,17 @@ fn hand_down(place: &Place, controller: Controller, ours: &[u32]) -> Result<(), 
     Ok(())
 }
 
+/// Puts a process into the group of a feature.
+pub(super) fn put(place: &Place, feature: &str, pid: u32) -> Result<(), String> {
+    let file = place.folder.join(feature).join("cgroup.procs");
+    match fs::write(&file, pid.to_string()) {
+        Err(error) if error.raw_os_error() != Some(libc::ESRCH) => {
+            Err(format!("{}: {error} (moving process {pid})", file.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes the group of a feature, if it is not there, and sets its limits.
 pub(super) fn set(place: &Place, controller: Controller, feature: &str, limits: &Limits) -> Result<(), String> {
     let group = place.folder.join(feature);
