@@ -116,6 +116,52 @@ fn a_worker_is_in_its_group_and_the_groups_go_with_weir() {
     }
 }
 
+/// Nanoseconds that a process has run, as the scheduler counts them.
+fn ran(pid: u32) -> u64 {
+    let text = text(Path::new(&format!("/proc/{pid}/schedstat")));
+    text.split_whitespace().next().and_then(|word| word.parse().ok()).expect("a number")
+}
+
+/// What two processes have run while both together ran for half a second.
+fn race(one: u32, other: u32) -> (u64, u64) {
+    let (first, second) = (ran(one), ran(other));
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let (one, other) = (ran(one) - first, ran(other) - second);
+        if one + other > 500_000_000 {
+            return (one, other);
+        }
+        assert!(Instant::now() < end, "they ran {one} and {other} ns");
+        std::thread::park_timeout(std::time::Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_critical_worker_has_the_core_before_a_batch_one() {
+    wired!("a_critical_worker_has_the_core_before_a_batch_one");
+    // Both spin on one core, so each takes what it gets.
+    const FEATURES: &str = "features: {streaming: {wait: spin}, test1: {wait: spin}}\n";
+    let rig = Rig::new(&format!("{RULES}cores: {{batch: \"0\"}}\n{FEATURES}"));
+    let before = report(&rig);
+    let [streaming, test1] = ["streaming", "test1"].map(|name| share(&before, name).pid.expect("it runs"));
+    assert_eq!(share(&before, "streaming").pinned, share(&before, "test1").pinned, "one core for both");
+    let (first, second) = race(streaming, test1);
+    assert!(first < 4 * second && second < 4 * first, "both critical: {first} and {second} ns");
+    let file = std::fs::read_to_string(rig.appliance.config()).expect("the configuration");
+    let text = file.replace(FEATURES, &format!("{FEATURES}resources: {{features: {{test1: {{class: batch}}}}}}\n"));
+    let layers = vec![weir_appliance_control::config::Layer { name: "weir.yaml".into(), text }];
+    let apply = ConfigRequest::Apply { layers, live_only: false, manner: Manner::default() };
+    rig.appliance.ask(&Request::Config(apply)).unwrap_or_else(|error| panic!("{error}"));
+    let after = report(&rig);
+    assert_eq!((share(&after, "test1").class.as_str(), share(&after, "test1").pid), ("batch", Some(test1)));
+    let (first, second) = race(streaming, test1);
+    assert!(
+        first > 4 * second,
+        "one of them batch: {first} and {second} ns, held by {:?}",
+        held(share(&after, "test1"), "class")
+    );
+}
+
 fn down(rig: &Rig) -> Output {
     let mut command = Command::new(program("weir"));
     command.args(["down", "--socket"]).arg(rig.appliance.socket());
