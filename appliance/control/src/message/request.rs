@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{Changed, ConfigRequest, ConfigValue, HistoryRow};
 use super::{
-    AgentStatus, FlagChange, FlagStatus, FlowExplanation, FlowTuple, HexBytes, RuleStatus, ServiceStatus, Status,
-    VariantAnswer, WhyFrame,
+    AgentStatus, FlagChange, FlagStatus, FlowExplanation, FlowTuple, HexBytes, ResourcesReport, RuleStatus,
+    ServiceStatus, Status, VariantAnswer, WhyFrame,
 };
 use crate::config::{AgentSpec, Difference, FlagSpec, RuleSpec, ServiceSpec};
 use crate::keeper::Manner;
@@ -20,6 +20,9 @@ pub enum Request {
     /// Everything on one page.
     #[serde(rename = "status")]
     Status,
+    /// What features have of the machine.
+    #[serde(rename = "resources")]
+    Resources,
     /// The rules with their counters.
     #[serde(rename = "steer.list")]
     SteerList,
@@ -201,6 +204,8 @@ pub enum Reply {
 pub enum Answer {
     /// To `status`.
     Status(Box<Status>),
+    /// To `resources`.
+    Resources(Box<ResourcesReport>),
     /// To `steer.list`, first match first.
     Rules(Vec<RuleStatus>),
     /// To `agent.list`, by number.
