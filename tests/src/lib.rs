@@ -2,17 +2,20 @@
 #![allow(clippy::print_stderr, clippy::print_stdout)] // a skip is told on the test's output
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use weir_appliance_control::message::Counters;
 use weir_appliance_lab::appliance::Appliance;
 use weir_appliance_lab::generate::Sender;
 use weir_appliance_lab::generate::afxdp::XdpSender;
+use weir_appliance_lab::load;
 use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
 use weir_appliance_lab::{Lab, LabError, LabSpec};
 use weir_dataplane_io::clock::monotonic_ns;
 use weir_dataplane_io::probe::{self, State};
+use weir_dataplane_io::wait::PidFd;
 use weir_ebpf_loader::generate::{Sink, SinkAction};
 
 /// Longest wait for a condition in a test, on a loaded machine of two cores.
@@ -82,10 +85,54 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Interfaces and agents of the box in a [`Rig`]; rules follow.
+/// Sends from the left end in the background until it is finished.
+pub struct Background {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Background {
+    /// Sends so many frames a second, as [`Rig::traffic`] makes them.
+    ///
+    /// # Panics
+    /// When the generator's way is taken.
+    #[must_use]
+    pub fn start(rig: &Rig, content: Content, per_second: f64) -> Self {
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (mut sender, mut traffic) = (rig.sender(), rig.traffic(content, 2));
+        let (flag, count) = (Arc::clone(&stop), Arc::clone(&sent));
+        let thread = std::thread::spawn(move || {
+            let frames = load::drive(&mut sender, &mut traffic, per_second, &flag).expect("the generator goes on");
+            count.store(frames, Ordering::Release);
+        });
+        Self { stop, sent, thread: Some(thread) }
+    }
+
+    /// Stops and gives the frames sent.
+    ///
+    /// # Panics
+    /// When the generator did not come to its end.
+    #[must_use]
+    pub fn finish(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the generator ends");
+        }
+        self.sent.load(Ordering::Acquire)
+    }
+}
+
+/// Kills a process, if it is still there.
+pub fn kill(pid: u32) {
+    let _ = PidFd::open(pid).and_then(|process| process.kill());
+}
+
+/// Interfaces and agents of the box in a [`Rig`]; rules follow. A worker that a test stops is not to be taken for stalled.
 pub const BOX: &str = "\
 interfaces: [{name: eth0}, {name: eth1}]
 memory: {rx_ring: 1024}
+supervise: {stall_seconds: 600}
 agents:
   - {id: 1, address: 10.9.0.1, mac: \"02:57:45:49:00:01\", interface: eth0}
   - {id: 2, address: 10.9.1.1, mac: \"02:57:45:49:01:02\", interface: eth1}

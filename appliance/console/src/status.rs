@@ -261,7 +261,7 @@ fn processes(status: &Status) -> Table {
         Column::Number("memory"),
         Column::Number("cpu"),
         Column::Number("restarts"),
-        Column::Text("ended by"),
+        Column::Text("why, and how it ended last"),
     ]);
     for process in &status.processes {
         let pid = if process.pid == 0 { "-".to_owned() } else { process.pid.to_string() };
@@ -272,7 +272,7 @@ fn processes(status: &Status) -> Table {
             bytes(process.pss_bytes),
             percent(process.cpu_percent),
             process.restarts.to_string(),
-            process.last_exit.clone().unwrap_or_default(),
+            process.note(),
         ]);
     }
     table

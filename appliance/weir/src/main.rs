@@ -251,6 +251,6 @@ fn up(args: &UpArgs) -> anyhow::Result<Exit> {
         anyhow::anyhow!("{}: cannot be made: {error}; run as root, or name another --socket", place.folder().display())
     })?;
     let features = config.enabled().map(|feature| feature.as_str().to_owned()).collect();
-    supervise::up(place, features, seed, Box::new(read))?;
+    supervise::up(place, features, config.supervise(), seed, Box::new(read))?;
     Ok(Exit::Done)
 }

@@ -54,6 +54,8 @@ pub struct Taken {
     pub number: usize,
     /// The frames.
     pub frames: AtomicU64,
+    /// Descriptors on its rings that it has not finished, as of the last turn.
+    pub waiting: AtomicU64,
 }
 
 struct ClassTaker {
@@ -66,7 +68,19 @@ struct ClassTaker {
     settled: u64,
     /// Lowest place that may be named next: a frame is named once, in ring order.
     nameable: u64,
+    /// Its part of [`Taken::waiting`].
+    waiting: u64,
     taken: Arc<Taken>,
+}
+
+impl ClassTaker {
+    /// Shows that so many descriptors wait for it here. One thread writes a [`Taken`]'s figures.
+    fn show_waiting(&mut self, waiting: u64) {
+        let before = std::mem::replace(&mut self.waiting, waiting);
+        if before != waiting {
+            self.taken.waiting.fetch_add(waiting.wrapping_sub(before), Ordering::Relaxed);
+        }
+    }
 }
 
 /// A taker as it joins a ring.
@@ -186,7 +200,8 @@ impl ClassRing {
             self.abandon_to(start, home);
         }
         cursors.start_at(slot, start);
-        let taker = ClassTaker { id, cursors, slot, accepted: start, settled: start, nameable: start, taken };
+        let (accepted, settled, nameable) = (start, start, start);
+        let taker = ClassTaker { id, cursors, slot, accepted, settled, nameable, waiting: 0, taken };
         self.takers.push(taker).map_err(|taker| taker.id)?;
         self.write_gauges(self.rx.producer());
         Ok(start)
@@ -198,7 +213,8 @@ impl ClassRing {
     pub fn leave(&mut self, id: TakerId, home: &mut impl Home) {
         let Some(at) = self.takers.iter().position(|taker| taker.id == id) else { return };
         self.show(); // while it is still among the takers: what it finished in this turn is in the ledger, too
-        let taker = self.takers.swap_remove(at);
+        let mut taker = self.takers.swap_remove(at);
+        taker.show_waiting(0);
         if self.marks.is_empty() {
             return;
         }
@@ -425,6 +441,7 @@ impl ClassRing {
     fn write_gauges(&mut self, producer: u64) {
         self.figures.produced = self.figures.recycled + (producer - self.rx.consumer());
         self.figures.takers = self.takers.len() as u64;
+        self.takers.iter_mut().for_each(|taker| taker.show_waiting(producer - taker.accepted));
         let taken = self.takers.iter().map(|taker| (taker.taken.number, taker.taken.frames.load(Ordering::Relaxed)));
         self.gauges.write(&self.figures, taken);
     }

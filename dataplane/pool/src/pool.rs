@@ -12,6 +12,7 @@ use weir_dataplane_ring::{OwnerCursors, RecordConsumer, SLOTS, SendRequest};
 use weir_ebpf_abi::agents::Agent;
 
 use crate::class::{Deed, Hostile, Joining, Taken, TakerId};
+use crate::ledger::Turns;
 use crate::queue::{Queue, Shares};
 use crate::send::Named;
 use crate::sender::{Refusal, SenderId, SenderSpec, Senders};
@@ -102,9 +103,10 @@ pub struct Pool {
     first: usize,
     requests: Receiver<Request>,
     hostile: Sender<Hostile>,
+    turns: Option<Arc<Turns>>,
 }
 
-/// Longest sleep: gauges stay fresh and rings are recycled even when no taker kicks.
+/// Longest sleep: gauges stay fresh, rings are recycled even when no taker kicks, and whoever watches sees it turn.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 /// Shortest sleep while frames wait for room on their way out; it doubles while none finds any.
 const SOON: Duration = Duration::from_millis(1);
@@ -127,7 +129,13 @@ impl Pool {
             agents: sorted(agents),
             now_ns,
         };
-        Self { queues, ways, asking: Vec::new(), first: 0, requests, hostile }
+        Self { queues, ways, asking: Vec::new(), first: 0, requests, hostile, turns: None }
+    }
+
+    /// The same pool, that counts its turns there: at least ten a second, also while nothing arrives.
+    #[must_use]
+    pub fn counting(self, turns: Arc<Turns>) -> Self {
+        Self { turns: Some(turns), ..self }
     }
 
     /// Runs until [`Request::Stop`]. `epoll` holds `wake` (requests), the takers' kick descriptors, and the sockets of
@@ -148,6 +156,9 @@ impl Pool {
                 }
             }
             let behind = self.turn(now_ns);
+            if let Some(turns) = &self.turns {
+                turns.turned();
+            }
             rest = match behind {
                 false => LONGEST_SLEEP,
                 true if woken > 0 => SOON,

@@ -268,7 +268,7 @@ pub(super) fn processes(view: &View, status: &Status, width: usize) -> Vec<Line<
             .number(&bytes(process.pss_bytes), 9, PLAIN)
             .number(&percent(process.cpu_percent), 6, PLAIN)
             .text(&restarts, 11, if process.restarts > 0 { LESS } else { DIM })
-            .rest(process.last_exit.as_deref().unwrap_or_default(), DIM)
+            .rest(&process.note(), DIM)
     }));
     or_none(lines, "no process")
 }
@@ -295,7 +295,7 @@ fn state_style(state: ProcessState) -> Style {
     match state {
         ProcessState::Running => GOOD,
         ProcessState::Starting | ProcessState::Stopping => LESS,
-        ProcessState::BackingOff | ProcessState::Stopped => BAD,
+        ProcessState::Stalled | ProcessState::BackingOff | ProcessState::Parked | ProcessState::Stopped => BAD,
     }
 }
 

@@ -4,11 +4,13 @@ mod flags;
 mod services;
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde_saphyr::{Location, Spanned};
 
+mod supervise;
 mod tcp;
 
 use super::judge::{Judge, Refused};
@@ -46,8 +48,23 @@ pub(super) fn build(file: &raw::File) -> Result<Config, ConfigError> {
     let control = file.control.as_ref().map(control).transpose()?.unwrap_or_default();
     let log = file.log.as_ref().map(log).transpose()?.unwrap_or_default();
     let tcp = file.tcp.as_ref().map(tcp::tcp).transpose()?.unwrap_or_default();
+    let supervise = file.supervise.as_ref().map(supervise::supervise).transpose()?.unwrap_or_default();
     let wait = optional(file.wait.as_ref())?.unwrap_or_default();
-    Ok(Config { interfaces, memory, cores, wait, features, rules, flags, agents, services, log, tcp, control })
+    Ok(Config {
+        interfaces,
+        memory,
+        cores,
+        wait,
+        features,
+        rules,
+        flags,
+        agents,
+        services,
+        log,
+        tcp,
+        supervise,
+        control,
+    })
 }
 
 /// Where a key of an item stands, for a judge's refusal: where the item starts if the key is not there.
@@ -121,6 +138,19 @@ pub(super) fn optional<T: FromStr<Err = Problem>>(text: Option<&Text>) -> Result
 
 pub(super) fn typed<T>(text: &Text, read: impl FnOnce(&str) -> Result<T, Problem>) -> Result<T, ConfigError> {
     read(&text.value).map_err(|problem| ConfigError::at(text.referenced, problem))
+}
+
+/// Types a whole number that has bounds and a default.
+fn within(text: Option<&Text>, what: &str, range: RangeInclusive<u32>, default: u32) -> Result<u32, ConfigError> {
+    let read = |text: &str| {
+        let value = number(text, what)?;
+        if range.contains(&value) {
+            return Ok(value);
+        }
+        let (least, most) = (range.start(), range.end());
+        Err(Problem::new(text, format!("{what}: from {least} to {most}"), format!("write {default}")))
+    };
+    text.map_or(Ok(default), |text| typed(text, read))
 }
 
 fn takers(list: Option<&List<String>>) -> Result<Vec<FeatureName>, ConfigError> {

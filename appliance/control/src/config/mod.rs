@@ -46,6 +46,7 @@ pub struct Config {
     pub(crate) services: Vec<ServiceSpec>,
     pub(crate) log: LogSpec,
     pub(crate) tcp: TcpSpec,
+    pub(crate) supervise: SuperviseSpec,
     pub(crate) control: ControlSpec,
 }
 
@@ -123,6 +124,11 @@ impl Config {
         &self.tcp
     }
 
+    /// When processes are ended, and when features are given up.
+    pub fn supervise(&self) -> SuperviseSpec {
+        self.supervise
+    }
+
     /// The control socket.
     pub fn control(&self) -> &ControlSpec {
         &self.control
@@ -143,6 +149,7 @@ impl Default for Config {
             services: Vec::new(),
             log: LogSpec::default(),
             tcp: TcpSpec::default(),
+            supervise: SuperviseSpec::default(),
             control: ControlSpec::default(),
         }
     }

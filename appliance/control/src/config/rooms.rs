@@ -53,9 +53,11 @@ pub(super) use words;
 // Behind the macro, which it uses.
 mod flags;
 mod services;
+mod supervise;
 
 pub use flags::*;
 pub use services::*;
+pub use supervise::*;
 
 words! {
     /// How the classifier shall be attached.

@@ -61,6 +61,9 @@ fn known() -> Vec<(&'static str, Value)> {
         ("log.segment_mib", whole(*SEGMENT_MIB.start(), *SEGMENT_MIB.end())),
         ("log.when_full", words(WhenFull::ALL.iter().map(|word| word.as_str()).collect())),
         ("log.folder", of("^/")),
+        ("supervise.stall_seconds", whole(*STALL_SECONDS.start(), *STALL_SECONDS.end())),
+        ("supervise.park_deaths", whole(*PARK_DEATHS.start(), *PARK_DEATHS.end())),
+        ("supervise.park_within_seconds", whole(*PARK_WITHIN_SECONDS.start(), *PARK_WITHIN_SECONDS.end())),
         ("control.socket", of("^/.*[^/]$")),
     ]
 }

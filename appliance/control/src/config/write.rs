@@ -60,6 +60,11 @@ impl Config {
             out,
             "tcp: {{listen: [{listen}], connections: {connections}, buffers_mib: {buffers_mib}, credit: {credit}, stall_seconds: {stall_seconds}}}"
         )?;
+        let SuperviseSpec { stall_seconds, park_deaths, park_within_seconds } = self.supervise;
+        writeln!(
+            out,
+            "supervise: {{stall_seconds: {stall_seconds}, park_deaths: {park_deaths}, park_within_seconds: {park_within_seconds}}}"
+        )?;
         writeln!(out, "control: {{socket: {}}}", quoted(&self.control.socket.to_string_lossy()))
     }
 }

@@ -224,8 +224,12 @@ pub enum ProcessState {
     Starting,
     /// At work.
     Running,
+    /// It has frames and finishes none.
+    Stalled,
     /// Died; waiting before it is started again.
     BackingOff,
+    /// It died too often; not started again before somebody asks for it.
+    Parked,
     /// Ending in good order.
     Stopping,
     /// Ended, and will not be started again.
@@ -238,7 +242,9 @@ impl ProcessState {
         match self {
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Stalled => "stalled",
             Self::BackingOff => "backing-off",
+            Self::Parked => "parked",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
         }
@@ -263,6 +269,21 @@ pub struct ProcessStatus {
     /// How it ended last, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,
+    /// Why it is in this state, where that is not plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Milliseconds until it is started again, if it waits for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_in_ms: Option<u64>,
+}
+
+impl ProcessStatus {
+    /// Why it is where it is and how it ended last, in one line; empty where there is nothing to say.
+    pub fn note(&self) -> String {
+        let again = self.again_in_ms.map(|ms| format!("starts again in {:.1} s", ms as f64 / 1000.0));
+        let parts = [again, self.reason.clone(), self.last_exit.clone()];
+        parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
 }
 
 /// One ring: a queue's class.
@@ -380,6 +401,9 @@ pub struct FeatureStatus {
     pub name: FeatureName,
     /// What its worker is doing.
     pub state: ProcessState,
+    /// Why, where that is not plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Frames taken: of the wire as in [`Counters::per_taker`], of streams since the dataplane started.
     pub frames: u64,
     /// Events in them.

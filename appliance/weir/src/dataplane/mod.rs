@@ -22,10 +22,10 @@ mod setup;
 mod status;
 pub(crate) mod steering;
 mod streams;
+mod supervised;
 mod takers;
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,11 +53,12 @@ use weir_ebpf_loader::Classifier;
 
 use crate::place::{BPF_FS, Place};
 use crate::seed::Seed;
-use crate::supervise::READY_LINE;
+use crate::supervise::Heard;
 use board::Board;
 use classes::KernelClasses;
 use sends::{QueueShown, Sends};
 use setup::Port;
+use supervised::Supervised;
 use takers::Takers;
 
 /// SCHED_FIFO priority of the pool. It runs a few percent of the time, and frames wait for it when their ring is full.
@@ -113,6 +114,7 @@ pub(crate) struct Dataplane {
     pool_wake: EventFd,
     requests: Sender<Request>,
     stopping: AtomicBool,
+    supervised: Supervised,
     cpu: Mutex<status::CpuMeter>,
     /// This process mounted the BPF file system.
     mounted: bool,
@@ -144,7 +146,8 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32, ledger: Option<&Path>
     let fresh = !place.pins.exists();
     let pins = place.pins.clone();
     let mut writer = log::open(keeper.config())?;
-    let (dataplane, pool, hostile, streams) = make(place, seed, keeper, restarts, ledger).inspect_err(|_| {
+    let supervised = Supervised::open(ledger, keeper.config())?;
+    let (dataplane, pool, hostile, streams) = make(place, seed, keeper, restarts, supervised).inspect_err(|_| {
         // Pins that were there before belong to a classifier that still forwards; those of this try go with it.
         if fresh {
             let _ = weir_ebpf_loader::remove_pins(&pins);
@@ -166,13 +169,15 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32, ledger: Option<&Path>
     spawn("attach", &dataplane, move |dataplane| attach::serve(dataplane, &attach))?;
     spawn("control", &dataplane, move |dataplane| control::serve(dataplane, &control))?;
     spawn("health", &dataplane, health::watch)?;
-    writeln!(std::io::stdout(), "{READY_LINE}").context("the supervisor does not listen")?;
+    spawn("supervisor", &dataplane, supervised::listen)?;
+    dataplane.supervised.say(&Heard::Ready)?;
     while !stop.load(Ordering::Relaxed) && !dataplane.stopping.load(Ordering::Relaxed) {
         if let Ok(found) = hostile.recv_timeout(LOOK_EVERY) {
             dataplane.takers.evict(found.taker, &because(&found));
         }
         counters::note(&dataplane);
         changes::tick(&dataplane);
+        supervised::look(&dataplane);
         if mover.is_finished() {
             return Err(anyhow!("the pool ended; no frame would come back"));
         }
@@ -218,7 +223,7 @@ fn move_frames(dataplane: &Dataplane, pool: Pool, mut epoll: Epoll) {
 type Made = (Dataplane, (Pool, Epoll), Receiver<Hostile>, Option<streams::Parts>);
 
 /// Makes everything in the order in which it can fail: what is taken first is given back by dropping it.
-fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, ledger: Option<&Path>) -> Result<Made> {
+fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Supervised) -> Result<Made> {
     let config = keeper.config().clone();
     let mut cards = placement::Cards::open(&place, &config)?;
     cards.before_binding(&config)?;
@@ -232,7 +237,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, ledger: Option<
     let mut classifier = Classifier::load(weir_ebpf_loader::LoadOptions { pin_root: Some(place.pins.clone()) })?;
     let bound = setup::bind(&config, &mut ports, &kernel_classes, cards.home())?;
     // The predecessor's sockets are gone, or the queues would be busy, and none of ours has a frame yet.
-    let ledger = ledger.map(|path| ledger::open(path, &classifier, &kernel_classes, &bound.rings)).transpose()?;
+    let ledger = supervised.ledger(&classifier, &kernel_classes, &bound.rings)?;
     control::install(&mut classifier, &steering, &kernel_classes, &ports)?;
     setup::connect(&classifier, &ports, &bound.rings)?;
     let attached = setup::attach(&mut classifier, &ports)?;
@@ -252,7 +257,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, ledger: Option<
         senders: sends.specs(&config),
         agents: steering.agents,
     };
-    let pool = Pool::new(parts, inbox, report);
+    let pool = Pool::new(parts, inbox, report).counting(supervised.turns());
     let log = log::Log::new(&config);
     let dataplane = Dataplane {
         place,
@@ -285,6 +290,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, ledger: Option<
         pool_wake,
         requests,
         stopping: AtomicBool::new(false),
+        supervised,
         cpu: Mutex::default(),
         mounted,
     };

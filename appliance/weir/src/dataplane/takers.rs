@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use weir_appliance_control::taker::FeatureName;
 use weir_dataplane_io::wait::PidFd;
 use weir_dataplane_pool::class::TakerId;
 use weir_dataplane_ring::OwnerPage;
@@ -79,6 +80,12 @@ impl Takers {
     /// Workers killed for breaking the rules since the dataplane started.
     pub(super) fn evicted(&self) -> u64 {
         self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// The workers that are attached, each with its feature.
+    pub(super) fn features(&self) -> Vec<(Taker, FeatureName)> {
+        let named = |taker: Taker| taker.name.parse().ok().map(|name| (taker, name));
+        self.list().into_iter().filter_map(named).collect()
     }
 
     /// The attached workers.

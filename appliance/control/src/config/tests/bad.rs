@@ -235,6 +235,9 @@ fn streams() {
         ("tcp: {buffers_mib: 3}", "1:20: 3", "power of two", "write 4"),
         ("tcp: {credit: -1}", "1:15: -1", "whole number", "decimal"),
         ("tcp: {stall_seconds: 4000}", "1:22: 4000", "from 1 to 3600", "write 10"),
+        ("supervise: {stall_seconds: 1}", "1:28: 1", "from 2 to 3600", "write 10"),
+        ("supervise: {park_deaths: 0}", "1:26: 0", "from 1 to 100", "write 5"),
+        ("supervise: {park_within_seconds: x}", "1:34: x", "whole number", "decimal"),
         ("tcp: {port: 1}", "1:7: port", "no such key", "listen"),
     ]);
 }
