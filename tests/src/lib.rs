@@ -11,11 +11,13 @@ use weir_appliance_lab::appliance::Appliance;
 use weir_appliance_lab::generate::Sender;
 use weir_appliance_lab::generate::afxdp::XdpSender;
 use weir_appliance_lab::load;
+use weir_appliance_lab::packet::{Path, message};
 use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
 use weir_appliance_lab::{Lab, LabError, LabSpec};
 use weir_dataplane_io::clock::monotonic_ns;
 use weir_dataplane_io::probe::{self, State};
 use weir_dataplane_io::wait::PidFd;
+use weir_ebpf_abi::message::{PORT_STANDARD, StandardHeader};
 use weir_ebpf_loader::generate::{Sink, SinkAction};
 
 /// Longest wait for a condition in a test, on a loaded machine of two cores.
@@ -128,11 +130,12 @@ pub fn kill(pid: u32) {
     let _ = PidFd::open(pid).and_then(|process| process.kill());
 }
 
-/// Interfaces and agents of the box in a [`Rig`]; rules follow. A worker that a test stops is not to be taken for stalled.
+/// Interfaces and agents of the box in a [`Rig`]; rules follow. A worker that a test stops is not taken for stalled, and
+/// one that it kills again and again is not given up.
 pub const BOX: &str = "\
 interfaces: [{name: eth0}, {name: eth1}]
 memory: {rx_ring: 1024}
-supervise: {stall_seconds: 600}
+supervise: {stall_seconds: 600, park_deaths: 100}
 agents:
   - {id: 1, address: 10.9.0.1, mac: \"02:57:45:49:00:01\", interface: eth0}
   - {id: 2, address: 10.9.1.1, mac: \"02:57:45:49:01:02\", interface: eth1}
@@ -271,6 +274,40 @@ pub fn send(sender: &mut XdpSender, traffic: &mut Traffic, count: u64) {
         let burst = (count - sent).min(32) as usize;
         let taken = sender.send(traffic, &vec![monotonic_ns(); burst]).unwrap_or_else(|error| panic!("{error}"));
         sent += taken as u64;
+        sender.flush().unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// A message of `kind` from UDP port `port` of the left end to the box.
+fn small_message(port: u16, kind: u32, sequence: u32) -> Vec<u8> {
+    let header = StandardHeader {
+        message_type: kind.into(),
+        source_agent_id: u32::from(port).into(),
+        dest_agent_id: 0.into(),
+        timestamp_ns: 0.into(),
+        priority: 0.into(),
+        sequence_number: sequence.into(),
+    };
+    let path = Path {
+        source_mac: [0x02, 0x57, 0x45, 0x49, 0, 1],
+        destination_mac: [0x02, 0x57, 0x45, 0x49, 0, 2],
+        vlans: Vec::new(),
+        source: [10, 9, 0, 1].into(),
+        destination: [10, 9, 0, 2].into(),
+        source_port: port,
+        destination_port: PORT_STANDARD,
+    };
+    path.udp(&message(&header, b"measure")).0
+}
+
+/// Sends so many messages of `kind` from UDP port `port` of the left end to the box, one by one.
+///
+/// # Panics
+/// When the generator's way is gone.
+pub fn send_messages(sender: &mut XdpSender, port: u16, kind: u32, count: u32) {
+    for sequence in 0..count {
+        let frame = small_message(port, kind, sequence);
+        while !sender.send_bytes(&frame).unwrap_or_else(|error| panic!("{error}")) {}
         sender.flush().unwrap_or_else(|error| panic!("{error}"));
     }
 }

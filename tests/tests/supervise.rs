@@ -1,8 +1,27 @@
 //! Does the supervisor see what is wrong with its children, and is only that ended, given up or stopped which shall be?
 
-use weir_appliance_control::message::{ProcessStatus, Status};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use weir_appliance_control::config::Run;
+use weir_appliance_control::keeper::Manner;
+use weir_appliance_control::message::{
+    Answer, ConfigRequest, Counters, FeatureStanding, ProcessStatus, Request, Status,
+};
 use weir_dataplane_io::wait::PidFd;
-use weir_tests::{BATCH, BOX, Background, DEADLINE, MESSAGE, RULES, Rig, send, wired};
+use weir_features_worker::audit::GIVE_ME_MY_FLOW;
+use weir_tests::{
+    BATCH, BOX, Background, DEADLINE, MESSAGE, RULES, Rig, StopOnDrop, kill, scaled, send, send_messages, wired,
+};
+
+/// Batches to one feature, messages of UDP port 9 to another; base messages go on to their agents.
+const TWO: &str = "\
+features: {streaming: {enabled: false}, test1: {enabled: true}, test2: {enabled: true}}
+rules:
+  - {name: batches, match: \"udp dport 48102\", action: deliver, to: [test1]}
+  - {name: others, match: \"udp dport 9\", action: deliver, to: [test2]}
+";
+const WORKER: &str = "worker test1";
 
 /// A box that loses its patience after so many seconds.
 fn impatient(seconds: u32, more: &str) -> Rig {
@@ -62,4 +81,222 @@ fn a_dataplane_that_hangs_is_started_again_and_base_messages_do_not_notice() {
     let sent = background.finish();
     let after = rig.counters_after(&before, sent);
     assert_eq!(after.forwarded - before.forwarded, sent, "not one base message was lost: {after:?}");
+}
+
+/// Starts, stops or parks test1.
+fn set(rig: &Rig, run: Run, reason: &str) {
+    let request = Request::FeatureRun { name: "test1".parse().expect("a feature"), run };
+    let manner = Manner { reason: reason.to_owned(), ..Manner::default() };
+    let answer = rig.appliance.ask(&Request::Change { manner, request: Box::new(request) });
+    assert!(matches!(answer, Ok(Answer::Changed(_))), "{answer:?}");
+}
+
+/// test1, as `weir feature list` has it.
+fn standing(rig: &Rig) -> FeatureStanding {
+    let Ok(Answer::Features(features)) = rig.appliance.ask(&Request::FeatureList) else { panic!("no features") };
+    let found = features.into_iter().find(|feature| feature.name.as_str() == "test1");
+    found.expect("test1 is enabled")
+}
+
+fn wait(rig: &mut Rig, what: &str, condition: impl Fn(&Status) -> bool) -> Status {
+    rig.appliance.wait_until(what, DEADLINE, condition).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn state(status: &Status) -> &str {
+    process(status, WORKER).state.as_str()
+}
+
+fn stops(rig: &mut Rig) {
+    wait(rig, "test1 is stopped", |status| state(status) == "stopped");
+}
+
+fn runs(rig: &mut Rig) -> Status {
+    wait(rig, "test1 runs", |status| is_running(status, WORKER))
+}
+
+fn taken(counters: &Counters) -> u64 {
+    counters.per_taker.get("test1").copied().unwrap_or(0)
+}
+
+#[test]
+fn a_feature_that_keeps_dying_is_parked_until_somebody_starts_it() {
+    wired!("a_feature_that_keeps_dying_is_parked_until_somebody_starts_it");
+    let mut rig = Rig::try_new(&format!("{}{TWO}", BOX.replace("park_deaths: 100", "park_deaths: 3"))).expect("a box");
+    let before = rig.counters();
+    let other = rig.appliance.process("worker test2").expect("another worker");
+    for _ in 0..3 {
+        let worker = process(&runs(&mut rig), WORKER).pid;
+        kill(worker);
+        wait(&mut rig, "it is gone", |status| process(status, WORKER).pid != worker);
+    }
+    let status = wait(&mut rig, "it is parked", |status| state(status) == "parked");
+    let reason = process(&status, WORKER).reason.clone().unwrap_or_default();
+    assert!(reason.starts_with("parked by supervisor: died 3 times within 60 s; last: killed by signal 9"), "{reason}");
+    let listed = standing(&rig);
+    assert_eq!((listed.run, listed.pid, listed.author.as_deref()), (Run::Parked, 0, Some("supervisor")));
+    // Its frames pass, and the rest goes on as before.
+    let (mut sender, mut batches, mut messages) = (rig.sender(), rig.traffic(BATCH, 1), rig.traffic(MESSAGE, 1));
+    send(&mut sender, &mut batches, 200);
+    send(&mut sender, &mut messages, 200);
+    let after = rig.counters_after(&before, 400);
+    assert_eq!((after.dropped_total(), after.delivered, after.forwarded - before.forwarded), (0, 0, 200), "{after:?}");
+    assert!(after.passed - before.passed >= 200, "{after:?}");
+    assert_eq!(process(&rig.appliance.status().expect("a status"), "worker test2").pid, other, "nobody else noticed");
+    // It stays parked when the dataplane dies, and comes back when somebody says so.
+    let dataplane = rig.appliance.process("dataplane").expect("a dataplane");
+    kill(dataplane);
+    wait(&mut rig, "another dataplane", |status| {
+        process(status, "dataplane").pid != dataplane && is_running(status, "worker test2")
+    });
+    assert_eq!(standing(&rig).run, Run::Parked);
+    set(&rig, Run::Started, "it was mended");
+    runs(&mut rig);
+    send(&mut sender, &mut batches, 100);
+    wait(&mut rig, "it takes again", |status| taken(&status.counters) == 100);
+    assert_eq!(standing(&rig).reason, None);
+}
+
+#[test]
+fn features_come_and_go_under_load_and_no_frame_is_lost() {
+    wired!("features_come_and_go_under_load_and_no_frame_is_lost");
+    let mut rig = Rig::new(TWO);
+    let (mut sender, mut batches, mut messages) = (rig.sender(), rig.traffic(BATCH, 8), rig.traffic(MESSAGE, 8));
+    let before = rig.counters();
+    let start = rig.appliance.status().expect("a status");
+    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    let rounds = scaled(4, 200);
+    std::thread::scope(|scope| {
+        let end = StopOnDrop(&stop);
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                send(&mut sender, &mut batches, 8);
+                send(&mut sender, &mut messages, 8);
+                sent.fetch_add(8, Ordering::Relaxed);
+                std::thread::park_timeout(Duration::from_millis(3));
+            }
+        });
+        for round in 0..rounds {
+            let how = if round % 2 == 0 { (Run::Stopped, "stopped") } else { (Run::Parked, "parked") };
+            set(&rig, how.0, "a test");
+            wait(&mut rig, "its worker is gone", |status| state(status) == how.1 && process(status, WORKER).pid == 0);
+            let passed = rig.counters().passed;
+            wait(&mut rig, "its frames pass", |status| status.counters.passed > passed + 100);
+            set(&rig, Run::Started, "a test");
+            let running = process(&runs(&mut rig), WORKER).pid;
+            let had = taken(&rig.counters());
+            wait(&mut rig, "it has frames", |status| taken(&status.counters) > had + 100);
+            let request =
+                Request::FeatureRestart { name: "test1".parse().expect("a feature"), reason: "a test".into() };
+            rig.appliance.ask(&request).expect("it is started again");
+            let had = taken(&rig.counters());
+            wait(&mut rig, "another worker has frames", |status| {
+                let worker = process(status, WORKER);
+                is_running(status, WORKER) && worker.pid != running && taken(&status.counters) > had + 100
+            });
+        }
+        drop(end);
+    });
+    let sent = sent.load(Ordering::Relaxed);
+    let after = rig.counters_after(&before, 2 * sent);
+    assert_eq!(after.dropped_total(), 0, "{after:?}");
+    assert_eq!(after.forwarded - before.forwarded, sent, "base messages do not notice: {after:?}");
+    let (delivered, passed) = (after.delivered - before.delivered, after.passed - before.passed);
+    assert!(delivered > 0 && passed > 0 && delivered + passed >= sent, "{after:?}");
+    let status = wait(&mut rig, "delivered = taken", |status| taken(&status.counters) == status.counters.delivered);
+    for name in ["dataplane", "worker test2"] {
+        assert_eq!(process(&status, name).pid, process(&start, name).pid, "{name} went on");
+    }
+}
+
+#[test]
+fn a_stop_outlives_the_dataplane_and_ends_with_a_change_that_is_taken_back() {
+    wired!("a_stop_outlives_the_dataplane_and_ends_with_a_change_that_is_taken_back");
+    let mut rig = Rig::new(TWO);
+    set(&rig, Run::Stopped, "maintenance");
+    stops(&mut rig);
+    let dataplane = rig.appliance.process("dataplane").expect("a dataplane");
+    kill(dataplane);
+    let status = wait(&mut rig, "another dataplane", |status| {
+        process(status, "dataplane").pid != dataplane && is_running(status, "worker test2")
+    });
+    let worker = process(&status, WORKER);
+    let reason = worker.reason.clone().unwrap_or_default();
+    assert_eq!((worker.state.as_str(), worker.pid), ("stopped", 0));
+    assert!(reason.starts_with("stopped by ") && reason.ends_with(": maintenance"), "{reason}");
+    let (mut sender, mut batches) = (rig.sender(), rig.traffic(BATCH, 1));
+    let before = rig.counters();
+    send(&mut sender, &mut batches, 100);
+    let after = rig.counters_after(&before, 100);
+    assert_eq!((after.delivered, after.dropped_total()), (before.delivered, before.dropped_total()), "{after:?}");
+    set(&rig, Run::Started, "done");
+    runs(&mut rig);
+    // A stop that waits for its confirmation.
+    let request = Box::new(Request::FeatureRun { name: "test1".parse().expect("a feature"), run: Run::Stopped });
+    let manner = Manner { confirm_within_s: Some(600), ..Manner::default() };
+    rig.appliance.ask(&Request::Change { manner, request }).expect("it is tried");
+    stops(&mut rig);
+    rig.appliance.ask(&Request::Config(ConfigRequest::Revert { reason: String::new() })).expect("it is taken back");
+    runs(&mut rig);
+    let refused =
+        rig.appliance.ask(&Request::FeatureRun { name: "streaming".parse().expect("a feature"), run: Run::Started });
+    assert!(refused.expect_err("it has no rings").to_string().contains("not enabled"));
+}
+
+#[test]
+fn a_verdict_for_a_stopped_feature_passes_and_is_counted() {
+    wired!("a_verdict_for_a_stopped_feature_passes_and_is_counted");
+    let mut rig = Rig::new(
+        "features: {streaming: {enabled: false}, test1: {enabled: true}}\n\
+         rules: [{name: all, match: \"udp dport 48100\", action: deliver, to: [test1]}]\n",
+    );
+    let (mut sender, before) = (rig.sender(), rig.counters());
+    send_messages(&mut sender, 5001, GIVE_ME_MY_FLOW, 1);
+    send_messages(&mut sender, 5001, 1, 20);
+    wait(&mut rig, "the feature has its flow", |status| taken(&status.counters) == 21);
+    set(&rig, Run::Stopped, "a test");
+    stops(&mut rig);
+    send_messages(&mut sender, 5001, 1, 50);
+    let after = rig.counters_after(&before, 71);
+    let no_taker = after.noted.get("no-taker").copied().unwrap_or(0);
+    assert_eq!((no_taker, after.delivered, after.dropped_total()), (50, 21, 0), "{after:?}");
+    set(&rig, Run::Started, "a test");
+    runs(&mut rig);
+    send_messages(&mut sender, 5001, 1, 30);
+    wait(&mut rig, "the verdict is in force again", |status| taken(&status.counters) == 51);
+}
+
+/// What the box says last of all: its counters.
+fn last_count(rig: &mut Rig) -> String {
+    assert!(rig.appliance.stop(), "it ends by itself with code 0");
+    let log = rig.appliance.log_tail();
+    let last = log.split(" | ").find_map(|line| line.split_once("in the end: "));
+    last.unwrap_or_else(|| panic!("no last count: {log}")).1.to_owned()
+}
+
+#[test]
+fn workers_finish_what_they_have_when_all_ends() {
+    wired!("workers_finish_what_they_have_when_all_ends");
+    for (delay_us, is_finished) in [(20_000, true), (1_000_000, false)] {
+        let mut rig = Rig::new(TWO);
+        let feature = "test1".parse().expect("a feature");
+        rig.appliance.ask(&Request::ChaosSlow { feature, delay_us, seconds: 600 }).expect("a slow feature");
+        let slow = |status: &Status| status.features.iter().any(|feature| feature.slowed_us == delay_us);
+        wait(&mut rig, "it is slow", slow);
+        let (mut sender, mut batches, before) = (rig.sender(), rig.traffic(BATCH, 1), rig.counters());
+        for _ in 0..5 {
+            send(&mut sender, &mut batches, 200);
+            let _ = rig.counters_after(&before, 200);
+        }
+        let _ = rig.counters_after(&before, 1_000);
+        let said = last_count(&mut rig);
+        let lost = said.contains("taker-died");
+        assert!(lost != is_finished, "{said}: {}", rig.appliance.log_tail());
+        let number = |before: &str| -> u64 {
+            let text = said.split(before).nth(1).unwrap_or_else(|| panic!("no {before}: {said}"));
+            text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().expect("a number")
+        };
+        let (taken, died) = (number("(taken: test1 "), if lost { number("taker-died ") } else { 0 });
+        assert_eq!(taken + died, 1_000, "every frame was finished or is counted: {said}");
+        assert!(said.contains(&format!("{taken} delivered")), "{said}");
+    }
 }

@@ -154,6 +154,8 @@ pub struct ClassRing {
     pieces: bool,
     /// Nothing is given back while there are fewer takers than this: what one has not seen is kept for its successor.
     awaits: usize,
+    /// Somebody takes this class, now or when it is started again. Otherwise nothing is kept for anybody.
+    attended: bool,
     takers: Fixed<ClassTaker, MAX_TAKERS>,
     /// Frames that takers want sent.
     marks: Marks,
@@ -170,7 +172,8 @@ impl ClassRing {
     pub fn new(class: u8, rx: RxOwner, mirrors: bool, pieces: bool, gauges: Arc<RingGauges>) -> Self {
         let (sent, marks) = (mirrors.then_some(rx.consumer()), Marks::new(rx.size()));
         let (takers, figures) = (Fixed::new(), RingFigures::default());
-        Self { class, rx, sent, pieces, awaits: 0, takers, marks, whole: true, figures, gauges }
+        let (awaits, attended, whole) = (0, true, true);
+        Self { class, rx, sent, pieces, awaits, attended, takers, marks, whole, figures, gauges }
     }
 
     /// A ring that loses nothing: whoever fills it can wait. Its frames have one descriptor each and stay until `takers` of
@@ -178,8 +181,17 @@ impl ClassRing {
     #[must_use]
     pub fn lossless(class: u8, rx: RxOwner, takers: usize, gauges: Arc<RingGauges>) -> Self {
         let (takers, awaits, figures) = (Fixed::new(), takers, RingFigures::default());
-        let marks = Marks::new(1);
-        Self { class, rx, sent: None, pieces: false, awaits, takers, marks, whole: true, figures, gauges }
+        let (marks, attended, whole) = (Marks::new(1), true, true);
+        Self { class, rx, sent: None, pieces: false, awaits, attended, takers, marks, whole, figures, gauges }
+    }
+
+    /// So many takers are expected from now on. Where nobody is, what the last one left goes home and counts as abandoned. A
+    /// ring that loses nothing keeps it for the next one instead, and for all who are expected.
+    pub fn expect(&mut self, takers: usize) {
+        match self.awaits {
+            0 => self.attended = takers > 0,
+            _ => self.awaits = takers.max(1),
+        }
     }
 
     /// The class.
@@ -324,7 +336,12 @@ impl ClassRing {
                 self.figures.abandoned += frames(&self.rx, self.pieces, self.rx.consumer(), sent);
                 sent
             }
-            (None, None) => self.rx.consumer(),
+            (None, None) if self.attended => self.rx.consumer(),
+            (None, None) => {
+                let producer = self.rx.producer();
+                self.figures.abandoned += frames(&self.rx, self.pieces, self.rx.consumer(), producer);
+                producer
+            }
         };
         self.give_back_to(target, home)
     }

@@ -12,7 +12,7 @@ use weir_dataplane_ring::{OwnerCursors, RecordConsumer, SLOTS, SendRequest};
 use weir_ebpf_abi::agents::Agent;
 
 use crate::class::{Deed, Hostile, Joining, Taken, TakerId};
-use crate::ledger::Turns;
+use crate::ledger::{CLASSES, Turns};
 use crate::queue::{Queue, Shares};
 use crate::send::Named;
 use crate::sender::{Refusal, SenderId, SenderSpec, Senders};
@@ -49,6 +49,8 @@ pub enum Request {
     },
     /// A taker is gone.
     Leave(TakerId),
+    /// So many takers each class has from now on, by number, whether they are here or come later; the sender counts for none.
+    Expected(Box<[u8; CLASSES]>),
     /// What may be sent, from now on.
     Sending {
         /// Agents that frames may be sent on to.
@@ -269,6 +271,12 @@ impl Pool {
                 // What it had finished and named before it ended is still heard of.
                 self.turn(now_ns);
                 self.leave(taker);
+                false
+            }
+            Request::Expected(takers) => {
+                for ring in self.queues.iter_mut().flat_map(|queue| &mut queue.classes).map(|class| &mut class.ring) {
+                    ring.expect(takers.get(usize::from(ring.class())).copied().unwrap_or(0).into());
+                }
                 false
             }
             Request::Sending { agents, caps } => {

@@ -214,6 +214,7 @@ fn features(file: &raw::File) -> Result<BTreeMap<FeatureName, FeatureSpec>, Conf
         if let Some(raw) = raw {
             spec.enabled = raw.enabled.as_ref().map_or(Ok(spec.enabled), |text| typed(text, read_switch))?;
             spec.wait = optional(raw.wait.as_ref())?.unwrap_or(spec.wait);
+            spec.run = optional(raw.run.as_ref())?.unwrap_or(spec.run);
             spec.send_mbit = raw.send_mbit.as_ref().map(|text| typed(text, read_cap)).transpose()?;
         }
         features.insert(name, spec);

@@ -86,6 +86,7 @@ pub(super) struct Feature {
     pub(super) enabled: Option<Text>,
     pub(super) wait: Option<Text>,
     pub(super) send_mbit: Option<Text>,
+    pub(super) run: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

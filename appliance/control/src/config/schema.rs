@@ -40,6 +40,7 @@ fn known() -> Vec<(&'static str, Value)> {
         ("wait", wait()),
         ("features.*.enabled", json!({"type": "boolean"})),
         ("features.*.wait", wait()),
+        ("features.*.run", words(Run::ALL.iter().map(|word| word.as_str()).collect())),
         ("features.*.send_mbit", whole(*SEND_MBIT.start(), *SEND_MBIT.end())),
         ("rules[].action", words(RuleAction::ALL.iter().map(|word| word.as_str()).collect())),
         ("rules[].to[]", feature()),
@@ -177,6 +178,7 @@ mod tests {
                         service(&format!("protocol: tcp, encapsulation: {word}, source: 10.0.0.1"))
                     }
                     "features.*.wait" => format!("features: {{streaming: {{wait: {word}}}}}"),
+                    "features.*.run" => format!("features: {{streaming: {{run: {word}}}}}"),
                     path => path.split('.').rev().fold(word.to_string(), |inner, key| format!("{{{key}: {inner}}}")),
                 };
                 assert!(Config::parse(&file).is_ok(), "{path}: {word}: {file}\n{:?}", Config::parse(&file));

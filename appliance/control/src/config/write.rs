@@ -26,9 +26,9 @@ impl Config {
         writeln!(out, "cores: {{critical: {}, batch: {}}}", quoted(&critical.to_string()), quoted(&batch.to_string()))?;
         writeln!(out, "wait: {}", self.wait)?;
         writeln!(out, "features:")?;
-        for (name, FeatureSpec { enabled, wait, send_mbit }) in &self.features {
+        for (name, FeatureSpec { enabled, wait, send_mbit, run }) in &self.features {
             let cap = send_mbit.map(|mbit| format!(", send_mbit: {mbit}")).unwrap_or_default();
-            writeln!(out, "  {name}: {{enabled: {enabled}, wait: {wait}{cap}}}")?;
+            writeln!(out, "  {name}: {{enabled: {enabled}, wait: {wait}{cap}, run: {run}}}")?;
         }
         list(out, "rules", &self.rules, |spec| {
             let to = if spec.to.is_empty() { String::new() } else { format!(", to: {}", names(&spec.to)) };

@@ -278,12 +278,16 @@ pub struct ProcessStatus {
 }
 
 impl ProcessStatus {
-    /// Why it is where it is and how it ended last, in one line; empty where there is nothing to say.
-    pub fn note(&self) -> String {
-        let again = self.again_in_ms.map(|ms| format!("starts again in {:.1} s", ms as f64 / 1000.0));
-        let parts = [again, self.reason.clone(), self.last_exit.clone()];
-        parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    /// Why it is in its state and when it is started again, a line each.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        notes(self.again_in_ms, self.reason.as_deref())
     }
+}
+
+/// Why a process is in its state and when it is started again, a line each.
+pub(super) fn notes(again_in_ms: Option<u64>, reason: Option<&str>) -> impl Iterator<Item = String> {
+    let again = again_in_ms.map(|ms| format!("starts again in {:.1} s", ms as f64 / 1000.0));
+    [reason.map(str::to_owned), again].into_iter().flatten()
 }
 
 /// One ring: a queue's class.

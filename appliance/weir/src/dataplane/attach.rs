@@ -79,6 +79,7 @@ fn attend(dataplane: &Arc<Dataplane>, connection: &Channel) -> Result<()> {
         pid,
         restarts: hello.restarts,
         state: TakerState::Starting,
+        leaving: false,
         stop,
     });
     let outcome = watch(dataplane, connection, &mut words, &name, id, &mut lent);
@@ -144,6 +145,9 @@ impl Pages {
 
 fn lend(dataplane: &Dataplane, connection: &Channel, name: &str, id: TakerId) -> Result<Lent> {
     let rings = dataplane.rings_of(name)?;
+    if let Some(run) = dataplane.is_not_to_run(name) {
+        bail!("the feature is {run}; start it: weir feature start {name}");
+    }
     let all =
         rings.len() + dataplane.streams.iter().flat_map(|streams| streams::taken(dataplane, streams, name)).count();
     if all > MAX_TAKER_RINGS {

@@ -11,6 +11,7 @@ pub(crate) mod classes;
 mod control;
 mod counters;
 mod explain;
+mod features;
 mod flags;
 mod health;
 mod ledger;
@@ -36,7 +37,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use weir_appliance_control::class::classes;
-use weir_appliance_control::config::{Config, CoreSet, WaitMode};
+use weir_appliance_control::config::{Config, CoreSet, Run, WaitMode};
 use weir_appliance_control::keeper::Keeper;
 use weir_appliance_control::problem::Problem;
 use weir_dataplane_io::bpffs;
@@ -56,15 +57,19 @@ use crate::seed::Seed;
 use crate::supervise::Heard;
 use board::Board;
 use classes::KernelClasses;
+use features::Features;
 use sends::{QueueShown, Sends};
 use setup::Port;
+use steering::is_taken;
 use supervised::Supervised;
 use takers::Takers;
 
 /// SCHED_FIFO priority of the pool. It runs a few percent of the time, and frames wait for it when their ring is full.
 const POOL_PRIORITY: u8 = 60;
 /// Time workers have to stop by themselves when the dataplane ends.
-const WORKERS_STOP_WITHIN: Duration = Duration::from_secs(2);
+const WORKERS_STOP_WITHIN: Duration = Duration::from_millis(2_500);
+/// Time that the ends of those who did not, and the count of what they left, may take.
+const COUNTED_WITHIN: Duration = Duration::from_secs(2);
 /// How often the main thread looks for a signal while nothing happens.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -115,6 +120,7 @@ pub(crate) struct Dataplane {
     requests: Sender<Request>,
     stopping: AtomicBool,
     supervised: Supervised,
+    features: Features,
     cpu: Mutex<status::CpuMeter>,
     /// This process mounted the BPF file system.
     mounted: bool,
@@ -170,6 +176,7 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32, ledger: Option<&Path>
     spawn("control", &dataplane, move |dataplane| control::serve(dataplane, &control))?;
     spawn("health", &dataplane, health::watch)?;
     spawn("supervisor", &dataplane, supervised::listen)?;
+    features::begin(&dataplane);
     dataplane.supervised.say(&Heard::Ready)?;
     while !stop.load(Ordering::Relaxed) && !dataplane.stopping.load(Ordering::Relaxed) {
         if let Ok(found) = hostile.recv_timeout(LOOK_EVERY) {
@@ -178,6 +185,7 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32, ledger: Option<&Path>
         counters::note(&dataplane);
         changes::tick(&dataplane);
         supervised::look(&dataplane);
+        features::tick(&dataplane);
         if mover.is_finished() {
             return Err(anyhow!("the pool ended; no frame would come back"));
         }
@@ -230,8 +238,10 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
     let mut ports = setup::ports(&config)?;
     let kernel_classes = KernelClasses::of(&classes(&config), ports.len())?;
     let health = health::Health::default();
+    let features = Features::of(&config);
+    let off = features.off(&config);
     let steering =
-        steering::steering(&config, &kernel_classes, &ports, &health).map_err(|problem| anyhow!("{problem}"))?;
+        steering::steering(&config, off, &kernel_classes, &ports, &health).map_err(|problem| anyhow!("{problem}"))?;
     let cores = core_plan(&config, &ports, cards.home());
     let mounted = bpffs::ensure(Path::new(BPF_FS))?;
     let mut classifier = Classifier::load(weir_ebpf_loader::LoadOptions { pin_root: Some(place.pins.clone()) })?;
@@ -239,7 +249,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
     // The predecessor's sockets are gone, or the queues would be busy, and none of ours has a frame yet.
     let ledger = supervised.ledger(&classifier, &kernel_classes, &bound.rings)?;
     control::install(&mut classifier, &steering, &kernel_classes, &ports)?;
-    setup::connect(&classifier, &ports, &bound.rings)?;
+    setup::connect(&classifier, &ports, &bound.rings, |class| is_taken(kernel_classes.takers(class), off))?;
     let attached = setup::attach(&mut classifier, &ports)?;
     cards.after_attaching(&ports, &bound.rings, &cores)?;
     let (requests, inbox) = mpsc::channel();
@@ -291,6 +301,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
         requests,
         stopping: AtomicBool::new(false),
         supervised,
+        features,
         cpu: Mutex::default(),
         mounted,
     };
@@ -331,6 +342,12 @@ impl Dataplane {
             return Err(anyhow!("no class has `{name}` among its takers; enable the feature in the configuration"));
         }
         Ok(self.rings.iter().filter(|ring| taken.contains(&ring.class)).collect())
+    }
+
+    /// What became of the feature `name`, if its worker is not to run.
+    fn is_not_to_run(&self, name: &str) -> Option<Run> {
+        let run = lock(&self.config).run(name.parse().ok()?);
+        (run != Run::Started).then_some(run)
     }
 
     /// Whether frames of `class` are sent on as well.
@@ -376,6 +393,23 @@ impl Dataplane {
         ledger::taken_of(&mut lock(&self.taken), name)
     }
 
+    /// Says what became of all frames, once nobody takes any more: who had not finished his is among the lost.
+    fn last_count(&self, classifier: &Classifier) {
+        self.ask(Request::Expected(Box::new([0; ledger::CLASSES])));
+        let rest = || -> u64 { self.rings.iter().map(|ring| ring.gauges.read().on_it()).sum() };
+        let deadline = Instant::now() + COUNTED_WITHIN;
+        while (rest() > 0 || !self.takers.list().is_empty()) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        match counters::balance_of(self, classifier) {
+            Ok(counters) if rest() == 0 => tracing::info!("in the end: {}", counters::sentence(&counters)),
+            Ok(counters) => {
+                tracing::warn!("in the end: {}; {} are still on rings", counters::sentence(&counters), rest());
+            }
+            Err(error) => tracing::warn!("in the end nobody knows what became of the frames: {error:#}"),
+        }
+    }
+
     /// Ends in good order: traffic back to the stack, workers stopped, pins removed.
     fn end(&self) {
         lock(&self.cards).give_back();
@@ -385,14 +419,16 @@ impl Dataplane {
                 tracing::error!("{}: the classifier cannot be detached: {error}", port.spec.name);
             }
         }
+        classifier.settle(); // what was classified is on the rings, and they end there
         self.takers.ask_stop();
         let deadline = Instant::now() + WORKERS_STOP_WITHIN;
         while !self.takers.list().is_empty() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(10));
         }
         for taker in self.takers.list() {
-            self.takers.evict(taker.id, "it did not stop when asked");
+            self.takers.evict(taker.id, "it did not finish what it had in time");
         }
+        self.last_count(&classifier);
         if let Some(streams) = &self.streams {
             streams.end();
         }

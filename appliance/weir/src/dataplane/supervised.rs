@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use weir_appliance_control::config::Config;
+use weir_appliance_control::config::{Config, Run};
 use weir_appliance_control::message::ProcessState;
 use weir_dataplane_pool::class::TakerId;
 use weir_dataplane_pool::ledger::{Ledger, Turns};
@@ -21,7 +21,7 @@ use weir_ebpf_loader::Classifier;
 
 use super::classes::KernelClasses;
 use super::takers::{Taker, TakerState};
-use super::{Dataplane, Ring, ledger, lock};
+use super::{Dataplane, Ring, features, ledger, lock};
 use crate::supervise::{Heard, Progress, Shown, Told};
 
 /// Time without progress after which a worker is shown as stalled; one that is slow on purpose rests for half of it.
@@ -114,6 +114,7 @@ impl Supervised {
 pub(super) fn listen(dataplane: &Arc<Dataplane>) {
     for line in std::io::stdin().lines().map_while(Result::ok) {
         match serde_json::from_str(&line) {
+            Ok(Told::Parked { feature, reason }) => features::park(dataplane, feature, &reason),
             Ok(Told::Children(children)) => *lock(&dataplane.supervised.children) = (Instant::now(), children),
             Err(error) => tracing::warn!("the supervisor said what nobody understands: {error}: {line}"),
         }
@@ -177,21 +178,28 @@ impl Standing {
 pub(super) fn standing(dataplane: &Dataplane, name: &str, taker: Option<&Taker>) -> Standing {
     let child = dataplane.supervised.child(name);
     let last_exit = child.as_ref().and_then(|child| child.last_exit.clone());
+    let feature = name.parse().ok();
+    let why_not = feature.and_then(|feature| features::why_not(&lock(&dataplane.keeper), feature));
     let Some(taker) = taker else {
         // What the supervisor has started and is not attached yet, it takes for running.
-        let state = match child.as_ref().map(|child| child.state) {
-            None | Some(ProcessState::Running) => ProcessState::Starting,
-            Some(state) => state,
+        let state = match (dataplane.is_not_to_run(name), child.as_ref().map(|child| child.state)) {
+            (Some(Run::Parked), _) => ProcessState::Parked,
+            (Some(_), _) => ProcessState::Stopped,
+            (None, None | Some(ProcessState::Running)) => ProcessState::Starting,
+            (None, Some(state)) => state,
         };
-        return Standing { state, reason: None, last_exit, again_in_ms: child.and_then(|child| child.again_in_ms) };
+        let again_in_ms = child.and_then(|child| child.again_in_ms);
+        return Standing { state, reason: why_not, last_exit, again_in_ms };
     };
     let stalled = dataplane.supervised.stalled(taker.id);
+    let has_frames = feature.is_none_or(|feature| dataplane.features.is_on(feature));
     let state = match (taker.state, &stalled) {
         (_, Some(_)) => ProcessState::Stalled,
-        (TakerState::Ready, None) => ProcessState::Running,
-        (TakerState::Starting, None) => ProcessState::Starting,
+        _ if taker.leaving => ProcessState::Stopping,
+        (TakerState::Ready, None) if has_frames => ProcessState::Running,
+        _ => ProcessState::Starting,
     };
     let say =
         |(waiting, still): (u64, Duration)| format!("{waiting} frames wait, none finished for {} s", still.as_secs());
-    Standing { state, reason: stalled.map(say), last_exit, again_in_ms: None }
+    Standing { state, reason: stalled.map(say).or(why_not), last_exit, again_in_ms: None }
 }

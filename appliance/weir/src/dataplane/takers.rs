@@ -30,6 +30,8 @@ pub(super) struct Taker {
     pub restarts: u32,
     /// How far it has come.
     pub state: TakerState,
+    /// It was asked to stop.
+    pub leaving: bool,
     /// The page on which it is asked to stop.
     pub stop: Arc<OwnerPage>,
 }
@@ -95,9 +97,17 @@ impl Takers {
 
     /// Asks all workers to stop.
     pub(super) fn ask_stop(&self) {
-        for taker in self.list() {
-            taker.stop.ask_stop();
-        }
+        self.list().iter().for_each(|taker| self.leaves(taker.id));
+    }
+
+    /// Asks one worker to finish what it has and to stop.
+    pub(super) fn leaves(&self, id: TakerId) {
+        self.with(|attached| {
+            if let Some(taker) = attached.iter_mut().find(|taker| taker.id == id) {
+                taker.leaving = true;
+                taker.stop.ask_stop();
+            }
+        });
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Vec<Taker>) -> T) -> T {

@@ -5,6 +5,7 @@
 //! rings are gone, so every worker goes with it and all start afresh. Meanwhile the pinned classifier goes on forwarding base
 //! messages.
 
+mod breaker;
 mod child;
 mod progress;
 mod words;
@@ -33,17 +34,19 @@ use weir_dataplane_ring::Memory;
 use crate::cards;
 use crate::place::Place;
 use crate::seed::Seed;
-use child::{Child, ending};
+use child::{Child, Death, ending};
 
 pub(crate) use progress::Progress;
 pub(crate) use words::{Heard, Shown, Told};
 
 /// Longest time the dataplane may take to be ready: binding retries a busy queue for some seconds.
 const READY_WITHIN: Duration = Duration::from_secs(30);
-/// Time a child has to end by itself before it is killed.
-const STOP_WITHIN: Duration = Duration::from_secs(5);
+/// Time the dataplane has to end, in which workers finish what they have, before whoever is left is killed.
+const STOP_WITHIN: Duration = Duration::from_secs(8);
 /// How often the supervisor looks whether the dataplane turns.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// What dies so shortly before the dataplane died with it.
+const WITH_THE_DATAPLANE: Duration = Duration::from_secs(1);
 /// Lines that may wait for a dataplane that does not read; a later one says all that an earlier one did.
 const LINES: usize = 16;
 
@@ -93,13 +96,14 @@ pub(crate) fn up(place: Place, features: Vec<String>, spec: SuperviseSpec, seed:
     let ledger = shared::reserve("weir-ledger", Ledger::LENGTH)?;
     let memory: Arc<dyn Memory> = Arc::new(shared::open_lazily(ledger.as_fd(), Ledger::LENGTH, true)?);
     let turns = Turns::at(&memory)?;
-    let names = features.iter().map(String::as_str).chain([DATAPLANE]);
+    let workers = features.iter().map(|name| (name.clone(), Child::feature(spec)));
+    let all = workers.chain([(DATAPLANE.to_owned(), Child::default())]);
     let mut supervisor = Supervisor {
         place,
         seed,
         read,
         spec,
-        children: names.map(|name| (name.to_owned(), Child::default())).collect(),
+        children: all.collect(),
         features,
         events,
         sender,
@@ -155,8 +159,12 @@ impl Supervisor {
                 self.children.clear();
                 bail!("dataplane {}; nothing was left behind", ending(status))
             }
-            // It has just read the files, and has no worker yet.
-            Ok(Event::Reload | Event::Heard(..)) => self.first_ready(),
+            Ok(Event::Heard(_, heard)) => {
+                self.heard(heard);
+                self.first_ready()
+            }
+            // It has just read the files.
+            Ok(Event::Reload) => self.first_ready(),
             Err(_) => {
                 self.stop();
                 bail!("dataplane was not ready within {READY_WITHIN:?}; see its messages above, and `weir doctor`")
@@ -185,6 +193,19 @@ impl Supervisor {
     fn heard(&mut self, heard: Heard) {
         match heard {
             Heard::Ready => self.ready(),
+            Heard::Wishes(wishes) => {
+                let now = Instant::now();
+                for (feature, run) in wishes {
+                    if let Some(child) = self.children.get_mut(feature.as_str()) {
+                        child.wish(run, now);
+                    }
+                }
+            }
+            Heard::Restart(feature) => {
+                if let Some(child) = self.children.get_mut(feature.as_str()) {
+                    child.restart(Instant::now());
+                }
+            }
             Heard::Stalled { pid, feature, waiting, seconds } => {
                 let Some(child) = self.children.get_mut(feature.as_str()).filter(|child| child.pid() == Some(pid))
                 else {
@@ -202,12 +223,17 @@ impl Supervisor {
         self.turning = Progress::default();
         for feature in self.features.clone() {
             self.try_start(&feature);
+            // One that died in the very moment in which its dataplane did too.
+            if let Some(reason) = self.children.get(&feature).and_then(Child::given_up).map(str::to_owned) {
+                self.give_up(&feature, reason);
+            }
         }
     }
 
     /// Ends a dataplane that does not turn any more, or that did not come to be ready.
     fn look(&mut self) {
         let now = Instant::now();
+        self.children.values_mut().for_each(|child| child.look(now));
         let Some(dataplane) = self.children.get_mut(DATAPLANE) else { return };
         let Some(age) = dataplane.age(now) else { return };
         if !self.is_ready {
@@ -251,8 +277,11 @@ impl Supervisor {
     fn try_start(&mut self, name: &str) {
         // A worker has nothing to attach to while the dataplane is away; the next `ready` starts it.
         let orphan = name != DATAPLANE && !self.is_ready;
-        let Some(child) = self.children.get_mut(name).filter(|child| !orphan && child.pid().is_none()) else { return };
+        let Some(child) = self.children.get_mut(name) else { return };
         child.now();
+        if orphan || child.pid().is_some() || !child.is_wanted() {
+            return;
+        }
         if let Err(error) = self.start(name) {
             tracing::error!("{error:#}");
             self.children.entry(name.to_owned()).or_default().later(Instant::now());
@@ -262,15 +291,30 @@ impl Supervisor {
     fn exited(&mut self, name: &str, pid: u32, status: ExitStatus) {
         let now = Instant::now();
         let Some(child) = self.children.get_mut(name) else { return };
-        let Some(how) = child.exited(pid, status, now) else { return };
+        let Some(Death { how, given_up }) = child.exited(pid, status, now) else { return };
         tracing::warn!("{name}: {how}");
-        child.later(now);
+        if let Some(reason) = given_up {
+            self.give_up(name, reason);
+        }
         if name == DATAPLANE {
             // Its rings are gone and the workers' connections with them; each ends by itself and is not started
             // before the next dataplane is ready. One that is stopped or hangs would hold the queue: it is killed.
             (self.is_ready, self.lines) = (false, None);
             let workers = self.children.iter_mut().filter(|(name, _)| *name != DATAPLANE);
-            workers.for_each(|(_, worker)| worker.orphan("the dataplane died"));
+            for (_, worker) in workers {
+                worker.orphan("the dataplane died");
+                worker.forgive(now.checked_sub(WITH_THE_DATAPLANE).unwrap_or(now));
+            }
+        }
+    }
+
+    /// Has the dataplane park a feature that died too often.
+    fn give_up(&self, name: &str, reason: String) {
+        let Ok(feature) = name.parse() else { return };
+        let line = serde_json::to_string(&Told::Parked { feature, reason: reason.clone() });
+        let told = line.ok().zip(self.lines.as_ref()).is_some_and(|(line, lines)| lines.try_send(line).is_ok());
+        if !told {
+            tracing::error!("{name} is not started any more, it {reason}; the dataplane does not know of it yet");
         }
     }
 

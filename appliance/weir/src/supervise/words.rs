@@ -1,7 +1,10 @@
 //! What the supervisor and the dataplane say to each other: one line of JSON each, over the dataplane's standard input and
 //! output. Nobody else holds the other end, so nobody else can say these things.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use weir_appliance_control::config::Run;
 use weir_appliance_control::message::ProcessState;
 use weir_appliance_control::taker::FeatureName;
 
@@ -11,6 +14,10 @@ use weir_appliance_control::taker::FeatureName;
 pub(crate) enum Heard {
     /// Traffic flows through it.
     Ready,
+    /// What shall become of each feature's worker, before it is ready and at every change.
+    Wishes(BTreeMap<FeatureName, Run>),
+    /// A feature's worker was asked to end, and another is to begin.
+    Restart(FeatureName),
     /// A worker has frames on its rings and finishes none.
     Stalled {
         /// Its process.
@@ -30,6 +37,13 @@ pub(crate) enum Heard {
 pub(crate) enum Told {
     /// What became of its children: all of them, at every change.
     Children(Vec<Shown>),
+    /// A feature's worker has died too often.
+    Parked {
+        /// The feature.
+        feature: FeatureName,
+        /// What it did, as the end of a sentence that begins with its name.
+        reason: String,
+    },
 }
 
 /// One child, as the supervisor sees it.

@@ -1,5 +1,24 @@
 //! Supervision: when a process counts as stalled, and when a feature is given up.
 
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use crate::problem::Problem;
+
+words! {
+    /// Whether a feature's worker runs.
+    #[derive(Default)]
+    Run, "what becomes of a feature's worker" {
+        /// It runs, and gets frames.
+        #[default]
+        Started = "started",
+        /// Somebody stopped it: no worker, no frames.
+        Stopped = "stopped",
+        /// It died too often, or somebody parked it: no worker, no frames.
+        Parked = "parked",
+    }
+}
+
 /// When the supervisor ends a process, and when it starts one no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SuperviseSpec {

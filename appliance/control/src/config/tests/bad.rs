@@ -76,6 +76,7 @@ fn scalars() {
         ("features: {streaming: {enabled: maybe}}", "1:33: maybe", "neither", "true or false"),
         ("features: {streaming: {send_mbit: 0}}", "1:35: 0", "1 to 400000", "leave it out"),
         ("features: {streaming: {send_mbit: 400001}}", "1:35: 400001", "1 to 400000", "leave it out"),
+        ("features: {streaming: {run: off}}", "1:29: off", "becomes of a feature's worker", "stopped, parked"),
         ("features: {streaming: {send_mbit: fast}}", "1:35: fast", "whole number", "digits"),
         ("features:\n  streaming:\n    wait: 5", "3:11: 5", "not a way to wait", "poll"),
         ("control: {socket: run/x}", "1:19: run/x", "absolute", "/run/weir/control.sock"),
