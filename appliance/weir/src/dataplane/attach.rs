@@ -69,7 +69,10 @@ fn attend(dataplane: &Arc<Dataplane>, connection: &Channel) -> Result<()> {
         hello.name().map(str::to_owned).ok_or_else(|| anyhow!("a worker's name is not text; it is turned away"))?;
     let pid = connection.peer()?.pid;
     let id = dataplane.takers.next_id();
-    let lent = lend(dataplane, connection, &name, id);
+    let lent = match dataplane.is_not_to_run(&name) {
+        Some(run) => Err(anyhow!("the feature is {run}; start it: weir feature start {name}")),
+        None => lend(dataplane, connection, &name, id),
+    };
     let mut lent =
         lent.with_context(|| format!("worker {name} is turned away")).inspect_err(|_| leave(dataplane, id))?;
     let stop = Arc::clone(&lent.stop);
@@ -145,9 +148,6 @@ impl Pages {
 
 fn lend(dataplane: &Dataplane, connection: &Channel, name: &str, id: TakerId) -> Result<Lent> {
     let rings = dataplane.rings_of(name)?;
-    if let Some(run) = dataplane.is_not_to_run(name) {
-        bail!("the feature is {run}; start it: weir feature start {name}");
-    }
     let all =
         rings.len() + dataplane.streams.iter().flat_map(|streams| streams::taken(dataplane, streams, name)).count();
     if all > MAX_TAKER_RINGS {

@@ -237,8 +237,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
     cards.before_binding(&config)?;
     let mut ports = setup::ports(&config)?;
     let kernel_classes = KernelClasses::of(&classes(&config), ports.len())?;
-    let health = health::Health::default();
-    let features = Features::of(&config);
+    let (health, features) = (health::Health::default(), Features::of(&config));
     let off = features.off(&config);
     let steering =
         steering::steering(&config, off, &kernel_classes, &ports, &health).map_err(|problem| anyhow!("{problem}"))?;
@@ -255,7 +254,6 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
     let (requests, inbox) = mpsc::channel();
     let (report, hostile) = mpsc::channel();
     let (epoll, pool_epoll, pool_wake) = pool_waiting(&bound.rings, &kernel_classes)?;
-    let rx_ring = config.memory().rx_ring;
     let streams = streams::Streams::make(&config, &kernel_classes, &steering, &report, classifier.flow_key())?;
     let (streams, stream_parts) = streams.unzip();
     let sends = Sends::of(&config);
@@ -268,7 +266,6 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
         agents: steering.agents,
     };
     let pool = Pool::new(parts, inbox, report).counting(supervised.turns());
-    let log = log::Log::new(&config);
     let dataplane = Dataplane {
         place,
         started: Instant::now(),
@@ -276,14 +273,14 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
         seed,
         keeper: Mutex::new(keeper),
         last_tick: Mutex::default(),
+        rx_ring: config.memory().rx_ring,
+        log: log::Log::new(&config),
         config: Mutex::new(config),
         classifier: Mutex::new(classifier),
         classes: kernel_classes,
         ports,
         attached,
         umem: bound.umem,
-        rx_ring,
-        log,
         chaos: chaos::Chaos::default(),
         streams,
         health,
