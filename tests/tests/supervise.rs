@@ -57,7 +57,7 @@ fn a_worker_that_hangs_while_frames_wait_is_started_again() {
     let again = |status: &Status| is_running(status, name) && process(status, name).pid != first;
     let status = rig.appliance.wait_until("another worker", DEADLINE, again).expect("it is started again");
     let ended = process(&status, name).last_exit.clone().unwrap_or_default();
-    assert!(ended.starts_with("stalled: 100 frames wait, none finished for 6 s"), "{ended}");
+    assert!(ended.starts_with("stalled: 100 frames wait, none finished for "), "{ended}");
     assert_eq!(process(&status, name).restarts, 1);
     // What stood on its ring is counted, and what comes now is taken.
     send(&mut sender, &mut batches, 50);
@@ -77,7 +77,7 @@ fn a_dataplane_that_hangs_is_started_again_and_base_messages_do_not_notice() {
     let again = |status: &Status| process(status, "dataplane").pid != first && is_running(status, "worker streaming");
     let status = rig.appliance.wait_until("another dataplane", DEADLINE, again).expect("it is started again");
     let ended = process(&status, "dataplane").last_exit.clone().unwrap_or_default();
-    assert!(ended.starts_with("stalled: its pool has not turned for 2 s"), "{ended}");
+    assert!(ended.starts_with("stalled: its pool has not turned for "), "{ended}");
     let sent = background.finish();
     let after = rig.counters_after(&before, sent);
     assert_eq!(after.forwarded - before.forwarded, sent, "not one base message was lost: {after:?}");
@@ -162,6 +162,9 @@ fn features_come_and_go_under_load_and_no_frame_is_lost() {
     let mut rig = Rig::new(TWO);
     let (mut sender, mut batches, mut messages) = (rig.sender(), rig.traffic(BATCH, 8), rig.traffic(MESSAGE, 8));
     let before = rig.counters();
+    // It rests after each batch, so that at any time some frames wait for it.
+    let feature = "test1".parse().expect("a feature");
+    rig.appliance.ask(&Request::ChaosSlow { feature, delay_us: 80_000, seconds: 600 }).expect("a slow feature");
     let start = rig.appliance.status().expect("a status");
     let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     let rounds = scaled(4, 200);
@@ -172,7 +175,7 @@ fn features_come_and_go_under_load_and_no_frame_is_lost() {
                 send(&mut sender, &mut batches, 8);
                 send(&mut sender, &mut messages, 8);
                 sent.fetch_add(8, Ordering::Relaxed);
-                std::thread::park_timeout(Duration::from_millis(3));
+                std::thread::park_timeout(Duration::from_millis(12));
             }
         });
         for round in 0..rounds {
@@ -276,7 +279,7 @@ fn last_count(rig: &mut Rig) -> String {
 #[test]
 fn workers_finish_what_they_have_when_all_ends() {
     wired!("workers_finish_what_they_have_when_all_ends");
-    for (delay_us, is_finished) in [(20_000, true), (1_000_000, false)] {
+    for (delay_us, is_finished) in [(100_000, true), (1_000_000, false)] {
         let mut rig = Rig::new(TWO);
         let feature = "test1".parse().expect("a feature");
         rig.appliance.ask(&Request::ChaosSlow { feature, delay_us, seconds: 600 }).expect("a slow feature");
