@@ -1,7 +1,7 @@
 //! What tests of several rooms share: the wired lab with the appliance in it, and the reasons to skip.
 #![allow(clippy::print_stderr, clippy::print_stdout)] // a skip is told on the test's output
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use weir_appliance_lab::appliance::Appliance;
 use weir_appliance_lab::generate::Sender;
 use weir_appliance_lab::generate::afxdp::XdpSender;
 use weir_appliance_lab::load;
-use weir_appliance_lab::packet::{Path, message};
+use weir_appliance_lab::packet::{self, message};
 use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
 use weir_appliance_lab::{Lab, LabError, LabSpec};
 use weir_dataplane_io::clock::monotonic_ns;
@@ -177,13 +177,27 @@ impl Rig {
         queues: u32,
         prepare: impl FnOnce(&Lab) -> Result<(), LabError>,
     ) -> Result<Self, LabError> {
+        Self::with_program(&program("weir"), config, mtu, queues, prepare)
+    }
+
+    /// The same with another program than the one of this test run.
+    ///
+    /// # Errors
+    /// The lab cannot be made or prepared, or the appliance does not start.
+    pub fn with_program(
+        weir: &Path,
+        config: &str,
+        mtu: u32,
+        queues: u32,
+        prepare: impl FnOnce(&Lab) -> Result<(), LabError>,
+    ) -> Result<Self, LabError> {
         let mut spec = LabSpec::line();
         spec.links.iter_mut().for_each(|link| (link.mtu, link.queues) = (mtu, queues));
         let lab = Lab::create(&spec)?;
         prepare(&lab)?;
         let sink = |node: &str| lab.node(node)?.run(|| Sink::attach("wire0", SinkAction::Pass));
         let sinks = [sink("left")?, sink("right")?].map(|sink| sink.unwrap_or_else(|error| panic!("{error}")));
-        let appliance = Appliance::start(&lab, lab.node("box")?, &program("weir"), config)?;
+        let appliance = Appliance::start(&lab, lab.node("box")?, weir, config)?;
         Ok(Self { appliance, sinks, lab })
     }
 
@@ -288,7 +302,7 @@ fn small_message(port: u16, kind: u32, sequence: u32) -> Vec<u8> {
         priority: 0.into(),
         sequence_number: sequence.into(),
     };
-    let path = Path {
+    let path = packet::Path {
         source_mac: [0x02, 0x57, 0x45, 0x49, 0, 1],
         destination_mac: [0x02, 0x57, 0x45, 0x49, 0, 2],
         vlans: Vec::new(),

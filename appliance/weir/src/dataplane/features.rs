@@ -38,9 +38,11 @@ pub(super) struct Features {
 }
 
 impl Features {
-    /// Those of a dataplane that begins with `config`.
+    /// Those of a dataplane that begins with `config`: the first frame comes when its worker is ready.
     pub(super) fn of(config: &Config) -> Self {
-        Self { awaited: Mutex::default(), off: Mutex::new(config.not_running()) }
+        let all = config.enabled().collect();
+        let awaited: TakerSet = TakerSet::without(all, config.not_running());
+        Self { awaited: Mutex::new(awaited), off: Mutex::new(all) }
     }
 
     /// Who is to have no frames under `config`.
@@ -124,6 +126,19 @@ pub(super) fn begin(dataplane: &Dataplane) {
     let config = lock(&dataplane.config);
     expect(dataplane, dataplane.features.off(&config));
     tell(dataplane, &config);
+}
+
+/// Takes the frames away from all features, and asks their workers to end.
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn withhold_all(dataplane: &Dataplane) -> Result<()> {
+    let _changes = lock(&dataplane.keeper);
+    let config = lock(&dataplane.config);
+    *lock(&dataplane.features.awaited) = config.enabled().collect();
+    let off = changes::put_again(dataplane, &config)?;
+    close(dataplane, off);
+    Ok(())
 }
 
 /// Tells the supervisor which workers shall run.

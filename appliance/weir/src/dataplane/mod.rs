@@ -119,6 +119,8 @@ pub(crate) struct Dataplane {
     pool_wake: EventFd,
     requests: Sender<Request>,
     stopping: AtomicBool,
+    /// A successor takes over at once.
+    handing_over: AtomicBool,
     supervised: Supervised,
     features: Features,
     cpu: Mutex<status::CpuMeter>,
@@ -186,6 +188,10 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32, ledger: Option<&Path>
         changes::tick(&dataplane);
         supervised::look(&dataplane);
         features::tick(&dataplane);
+        if dataplane.handing_over.load(Ordering::Relaxed) {
+            dataplane.hand_over();
+            return Ok(());
+        }
         if mover.is_finished() {
             return Err(anyhow!("the pool ended; no frame would come back"));
         }
@@ -297,6 +303,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
         pool_wake,
         requests,
         stopping: AtomicBool::new(false),
+        handing_over: AtomicBool::new(false),
         supervised,
         features,
         cpu: Mutex::default(),
@@ -390,6 +397,32 @@ impl Dataplane {
         ledger::taken_of(&mut lock(&self.taken), name)
     }
 
+    /// Waits until the workers, which were asked to, have finished and ended.
+    fn await_workers(&self) {
+        let deadline = Instant::now() + WORKERS_STOP_WITHIN;
+        while !self.takers.list().is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for taker in self.takers.list() {
+            self.takers.evict(taker.id, "it did not finish what it had in time");
+        }
+    }
+
+    /// Ends for a successor: features get no more frames and finish those they have; the classifier goes on with the rest.
+    fn hand_over(&self) {
+        if let Err(error) = features::withhold_all(self) {
+            tracing::warn!("features are given frames until the end, which are lost: {error:#}");
+        }
+        self.await_workers();
+        self.last_count(&lock(&self.classifier));
+        counters::note(self);
+        if let Some(streams) = &self.streams {
+            streams.end();
+        }
+        self.log.end();
+        self.ask(Request::Stop);
+    }
+
     /// Says what became of all frames, once nobody takes any more: who had not finished his is among the lost.
     fn last_count(&self, classifier: &Classifier) {
         self.ask(Request::Expected(Box::new([0; ledger::CLASSES])));
@@ -418,13 +451,7 @@ impl Dataplane {
         }
         classifier.settle(); // what was classified is on the rings, and they end there
         self.takers.ask_stop();
-        let deadline = Instant::now() + WORKERS_STOP_WITHIN;
-        while !self.takers.list().is_empty() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        for taker in self.takers.list() {
-            self.takers.evict(taker.id, "it did not finish what it had in time");
-        }
+        self.await_workers();
         self.last_count(&classifier);
         if let Some(streams) = &self.streams {
             streams.end();

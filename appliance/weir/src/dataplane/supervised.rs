@@ -114,6 +114,7 @@ impl Supervised {
 pub(super) fn listen(dataplane: &Arc<Dataplane>) {
     for line in std::io::stdin().lines().map_while(Result::ok) {
         match serde_json::from_str(&line) {
+            Ok(Told::HandOver) => dataplane.handing_over.store(true, Ordering::Relaxed),
             Ok(Told::Parked { feature, reason }) => features::park(dataplane, feature, &reason),
             Ok(Told::Children(children)) => *lock(&dataplane.supervised.children) = (Instant::now(), children),
             Err(error) => tracing::warn!("the supervisor said what nobody understands: {error}: {line}"),

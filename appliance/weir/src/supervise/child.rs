@@ -63,6 +63,24 @@ impl Child {
         Self { breaker: Some(Breaker::new(spec.park_deaths, within)), ..Self::default() }
     }
 
+    /// One that others were before.
+    pub(super) fn restarted(restarts: u32) -> Self {
+        Self { restarts, ..Self::default() }
+    }
+
+    /// It ends by then, and is not started again by this program.
+    pub(super) fn hand_over(&mut self, by: Instant) {
+        (self.run, self.due) = (Run::Stopped, None);
+        if let Some(process) = &mut self.process {
+            process.leave_by = Some(by);
+        }
+    }
+
+    /// This program goes on after all.
+    pub(super) fn stay(&mut self) {
+        (self.run, self.restarts) = (Run::Started, self.restarts.max(1));
+    }
+
     /// Whether it is to be started when it does not run.
     pub(super) fn is_wanted(&self) -> bool {
         self.run == Run::Started && self.given_up.is_none()
@@ -109,7 +127,7 @@ impl Child {
     /// Kills its process if it was asked to end and did not.
     pub(super) fn look(&mut self, now: Instant) {
         if self.process.as_ref().and_then(|process| process.leave_by).is_some_and(|by| by <= now) {
-            self.kill(&format!("it had not finished within {} s", LEAVE_WITHIN.as_secs()));
+            self.kill("it had not finished in time");
         }
     }
 
@@ -304,6 +322,6 @@ mod tests {
         assert_eq!(child.exited(u32::MAX, ExitStatus::from_raw(SIGKILL), now), None);
         let shown = child.shown("streaming");
         assert_eq!((child.due(), shown.state, shown.restarts), (None, ProcessState::Stopped, 1));
-        assert_eq!(shown.last_exit.as_deref(), Some("it had not finished within 3 s"));
+        assert_eq!(shown.last_exit.as_deref(), Some("it had not finished in time"));
     }
 }

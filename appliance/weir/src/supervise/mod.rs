@@ -13,14 +13,16 @@ mod words;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use weir_appliance_control::client;
 use weir_appliance_control::config::SuperviseSpec;
 use weir_appliance_control::keeper::Manner;
@@ -45,6 +47,8 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 const STOP_WITHIN: Duration = Duration::from_secs(8);
 /// How often the supervisor looks whether the dataplane turns.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// What a program leaves to the one that takes over: the number of the ledger's descriptor and how many dataplanes there were.
+const LEFT: &str = "WEIR_LEFT";
 /// What dies so shortly before the dataplane died with it.
 const WITH_THE_DATAPLANE: Duration = Duration::from_secs(1);
 /// Lines that may wait for a dataplane that does not read; a later one says all that an earlier one did.
@@ -56,6 +60,16 @@ enum Event {
     Exited(String, u32, ExitStatus),
     Signal,
     Reload,
+    Upgrade,
+}
+
+/// Why the supervisor does not watch any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// All is to end.
+    BySignal,
+    /// The program that lies where this one lay takes over.
+    ForAnother,
 }
 
 /// Reads the files again.
@@ -66,6 +80,10 @@ struct Supervisor {
     place: Place,
     seed: Seed,
     read: ReadSeed,
+    /// Where this program lay when it was started.
+    program: PathBuf,
+    /// Another program takes over when the dataplane has handed over.
+    upgrading: bool,
     spec: SuperviseSpec,
     features: Vec<String>,
     children: BTreeMap<String, Child>,
@@ -93,15 +111,17 @@ pub(crate) const DATAPLANE: &str = "dataplane";
 pub(crate) fn up(place: Place, features: Vec<String>, spec: SuperviseSpec, seed: Seed, read: ReadSeed) -> Result<()> {
     let (sender, events) = mpsc::channel();
     watch_signals(sender.clone())?;
-    let ledger = shared::reserve("weir-ledger", Ledger::LENGTH)?;
+    let (ledger, restarts) = ledger()?;
     let memory: Arc<dyn Memory> = Arc::new(shared::open_lazily(ledger.as_fd(), Ledger::LENGTH, true)?);
     let turns = Turns::at(&memory)?;
     let workers = features.iter().map(|name| (name.clone(), Child::feature(spec)));
-    let all = workers.chain([(DATAPLANE.to_owned(), Child::default())]);
+    let all = workers.chain([(DATAPLANE.to_owned(), Child::restarted(restarts))]);
     let mut supervisor = Supervisor {
         place,
         seed,
         read,
+        program: std::env::current_exe().context("the path of this program is not known")?,
+        upgrading: false,
         spec,
         children: all.collect(),
         features,
@@ -120,12 +140,26 @@ pub(crate) fn up(place: Place, features: Vec<String>, spec: SuperviseSpec, seed:
     outcome
 }
 
+/// The memory of the ledger, and how many dataplanes there were: of the program before this one, if it left any.
+fn ledger() -> Result<(OwnedFd, u32)> {
+    let left = std::env::var(LEFT).ok();
+    let left = left.as_deref().and_then(|left| left.split_once(' '));
+    match left.and_then(|(number, restarts)| Some((number.parse().ok()?, restarts.parse().ok()?))) {
+        Some((number, restarts)) => Ok((shared::kept_over_exec(number, Ledger::LENGTH)?, restarts)),
+        None => Ok((shared::reserve("weir-ledger", Ledger::LENGTH)?, 0)),
+    }
+}
+
 fn watch_signals(events: Sender<Event>) -> Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR2])
         .context("signal handlers cannot be installed")?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
-            let event = if signal == SIGHUP { Event::Reload } else { Event::Signal };
+            let event = match signal {
+                SIGHUP => Event::Reload,
+                SIGUSR2 => Event::Upgrade,
+                _ => Event::Signal,
+            };
             if events.send(event).is_err() {
                 return;
             }
@@ -137,16 +171,24 @@ fn watch_signals(events: Sender<Event>) -> Result<()> {
 impl Supervisor {
     /// From the first start to the end of all children.
     fn run(&mut self) -> Result<()> {
-        self.start(DATAPLANE)?;
-        if !self.first_ready()? {
-            self.stop();
-            return Ok(());
+        loop {
+            self.start(DATAPLANE)?;
+            if !self.first_ready()? {
+                self.stop();
+                return Ok(());
+            }
+            tracing::info!("up: {} (control socket {})", self.features.join(", "), self.place.control.display());
+            self.ready();
+            let ended = self.watch();
+            if ended == Ended::BySignal {
+                self.stop();
+                return Ok(());
+            }
+            // It comes back only if that fails.
+            tracing::error!("{}: {:#}; this program goes on", self.program.display(), self.become_another());
+            (self.upgrading, self.is_ready) = (false, false);
+            self.children.values_mut().for_each(Child::stay);
         }
-        tracing::info!("up: {} (control socket {})", self.features.join(", "), self.place.control.display());
-        self.ready();
-        self.watch();
-        self.stop();
-        Ok(())
     }
 
     /// Waits for the first dataplane: true when it is ready, false when a signal came first.
@@ -163,8 +205,8 @@ impl Supervisor {
                 self.heard(heard);
                 self.first_ready()
             }
-            // It has just read the files.
-            Ok(Event::Reload) => self.first_ready(),
+            // It has just read the files, and is the program that lies there.
+            Ok(Event::Reload | Event::Upgrade) => self.first_ready(),
             Err(_) => {
                 self.stop();
                 bail!("dataplane was not ready within {READY_WITHIN:?}; see its messages above, and `weir doctor`")
@@ -172,18 +214,22 @@ impl Supervisor {
         }
     }
 
-    fn watch(&mut self) {
+    fn watch(&mut self) -> Ended {
         loop {
             self.tell();
             let due = self.children.values().filter_map(Child::due).min();
             let wait = due.map_or(LOOK_EVERY, |due| due.saturating_duration_since(Instant::now()).min(LOOK_EVERY));
             match self.events.recv_timeout(wait) {
-                Ok(Event::Signal) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Event::Signal) | Err(RecvTimeoutError::Disconnected) => return Ended::BySignal,
                 Ok(Event::Heard(pid, heard)) if self.children[DATAPLANE].pid() == Some(pid) => self.heard(heard),
                 Ok(Event::Heard(..)) => {} // a dead one's last words
                 Ok(Event::Reload) => self.reload(),
+                Ok(Event::Upgrade) => self.upgrade(),
                 Ok(Event::Exited(name, pid, status)) => self.exited(&name, pid, status),
                 Err(RecvTimeoutError::Timeout) => {}
+            }
+            if self.upgrading && self.children.values().all(|child| child.pid().is_none()) {
+                return Ended::ForAnother;
             }
             self.start_due();
             self.look();
@@ -266,6 +312,51 @@ impl Supervisor {
         }
     }
 
+    /// SIGUSR2: the program that lies where this one lay takes over, if it runs and the files can be read. The dataplane hands
+    /// over to its successor, so base messages do not notice and features lose no frame.
+    fn upgrade(&mut self) {
+        if self.upgrading || !self.is_ready {
+            return tracing::error!("SIGUSR2: a dataplane is on its way in or out; try again in a moment");
+        }
+        let asked = Command::new(&self.program).arg("--version").stdin(Stdio::null()).output();
+        let version = match asked {
+            Ok(said) if said.status.success() => String::from_utf8_lossy(&said.stdout).trim().to_owned(),
+            Ok(said) => return tracing::error!("SIGUSR2: {} {}", self.program.display(), ending(said.status)),
+            Err(error) => return tracing::error!("SIGUSR2: {}: {error}", self.program.display()),
+        };
+        if let Err(error) = (self.read)() {
+            return tracing::error!("SIGUSR2: {error:#}");
+        }
+        let line = serde_json::to_string(&Told::HandOver).ok();
+        if line.zip(self.lines.as_ref()).is_none_or(|(line, lines)| lines.try_send(line).is_err()) {
+            return tracing::error!("SIGUSR2: the dataplane does not listen");
+        }
+        tracing::info!("SIGUSR2: {version} takes over");
+        self.upgrading = true;
+        let now = Instant::now();
+        for (name, child) in &mut self.children {
+            child.hand_over(now + if name == DATAPLANE { STOP_WITHIN } else { STOP_WITHIN / 2 });
+        }
+    }
+
+    /// The program that runs here, also when another one lies in its place by now: its parts speak one language.
+    fn own_program(&self) -> &Path {
+        const OWN: &str = "/proc/self/exe";
+        let file = |path: &Path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        let own = Path::new(OWN);
+        if file(own) == file(&self.program) { &self.program } else { own }
+    }
+
+    /// Becomes the program that lies where this one lay, with the ledger's memory; the error that kept it from that.
+    fn become_another(&self) -> anyhow::Error {
+        if let Err(error) = shared::keep_over_exec(self.ledger.as_fd()) {
+            return error.into();
+        }
+        let restarts = self.children.get(DATAPLANE).map_or(1, |dataplane| dataplane.restarts().max(1));
+        let left = format!("{} {restarts}", self.ledger.as_raw_fd());
+        Command::new(&self.program).args(std::env::args_os().skip(1)).env(LEFT, left).exec().into()
+    }
+
     fn start_due(&mut self) {
         let now = Instant::now();
         let is_due = |child: &Child| child.due().is_some_and(|due| due <= now);
@@ -336,9 +427,9 @@ impl Supervisor {
     }
 
     fn start(&mut self, name: &str) -> Result<()> {
-        let Some(known) = self.children.get_mut(name) else { return Ok(()) };
-        let restarts = known.restarts().to_string();
-        let mut command = Command::new(std::env::current_exe().context("the path of this program is not known")?);
+        let restarts = self.children.get(name).map_or(0, Child::restarts).to_string();
+        let mut command = Command::new(self.own_program());
+        command.env_remove(LEFT);
         if name == DATAPLANE {
             // By its place among our descriptors, so that no worker inherits it.
             let ledger = format!("/proc/{}/fd/{}", std::process::id(), self.ledger.as_raw_fd());
@@ -350,7 +441,7 @@ impl Supervisor {
         command.args(["--restarts", &restarts]);
         // Its own process group: Ctrl-C reaches the supervisor, which stops the children in order.
         let mut child = command.process_group(0).spawn().with_context(|| format!("{name} cannot be started"))?;
-        known.started(child.id(), Instant::now());
+        self.children.entry(name.to_owned()).or_default().started(child.id(), Instant::now());
         if let Some(input) = child.stdin.take() {
             self.lines = Some(speak(input, serde_json::to_string(&self.seed)?));
         }

@@ -37,6 +37,8 @@ pub(crate) enum Heard {
 pub(crate) enum Told {
     /// What became of its children: all of them, at every change.
     Children(Vec<Shown>),
+    /// End, and leave the classifier and all that is forwarded in it to a successor.
+    HandOver,
     /// A feature's worker has died too often.
     Parked {
         /// The feature.
