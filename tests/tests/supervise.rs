@@ -9,7 +9,7 @@ use weir_appliance_control::client;
 use weir_appliance_control::config::Run;
 use weir_appliance_control::keeper::Manner;
 use weir_appliance_control::message::{
-    Answer, ConfigRequest, Counters, FeatureStanding, ProcessStatus, Reply, Request, Status,
+    Answer, ConfigRequest, Counters, FeatureStanding, ProcessStatus, Reply, Request, Status, WhyQuestion,
 };
 use weir_dataplane_io::wait::PidFd;
 use weir_features_worker::audit::GIVE_ME_MY_FLOW;
@@ -18,12 +18,13 @@ use weir_tests::{
     wired,
 };
 
-/// Batches to one feature, messages of UDP port 9 to another; base messages go on to their agents.
+/// Batches and UDP port 7 to one feature, UDP port 9 to another; base messages go on to their agents.
 const TWO: &str = "\
 features: {streaming: {enabled: false}, test1: {enabled: true}, test2: {enabled: true}}
 rules:
   - {name: batches, match: \"udp dport 48102\", action: deliver, to: [test1]}
   - {name: others, match: \"udp dport 9\", action: deliver, to: [test2]}
+  - {name: echo, match: \"udp dport 7\", action: deliver, to: [test1]}
 ";
 const WORKER: &str = "worker test1";
 
@@ -300,6 +301,9 @@ fn a_stop_outlives_the_dataplane_and_ends_with_a_change_that_is_taken_back() {
     let reason = worker.reason.clone().unwrap_or_default();
     assert_eq!((worker.state.as_str(), worker.pid), ("stopped", 0));
     assert!(reason.starts_with("stopped by ") && reason.ends_with(": maintenance"), "{reason}");
+    let flow = "10.9.0.1:5000-10.9.1.1:7/udp".parse().expect("a flow");
+    let Ok(Answer::Flow(why)) = rig.appliance.ask(&Request::Why(WhyQuestion::Flow(flow))) else { panic!("no answer") };
+    assert!(why.steps[1].because.ends_with("who takes its frames does not run"), "{why:?}");
     let (mut sender, mut batches) = (rig.sender(), rig.traffic(BATCH, 1));
     let before = rig.counters();
     send(&mut sender, &mut batches, 100);

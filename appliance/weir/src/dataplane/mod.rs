@@ -119,8 +119,6 @@ pub(crate) struct Dataplane {
     pool_wake: EventFd,
     requests: Sender<Request>,
     stopping: AtomicBool,
-    /// A successor takes over at once.
-    handing_over: AtomicBool,
     supervised: Supervised,
     features: Features,
     cpu: Mutex<status::CpuMeter>,
@@ -188,7 +186,7 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32, ledger: Option<&Path>
         changes::tick(&dataplane);
         supervised::look(&dataplane);
         features::tick(&dataplane);
-        if dataplane.handing_over.load(Ordering::Relaxed) {
+        if dataplane.supervised.is_handing_over() {
             dataplane.hand_over();
             return Ok(());
         }
@@ -303,7 +301,6 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
         pool_wake,
         requests,
         stopping: AtomicBool::new(false),
-        handing_over: AtomicBool::new(false),
         supervised,
         features,
         cpu: Mutex::default(),

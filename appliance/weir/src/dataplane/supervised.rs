@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,8 @@ pub(super) struct Supervised {
     memory: Option<Arc<dyn Memory>>,
     turns: Arc<Turns>,
     stall: Duration,
+    /// A successor takes over at once.
+    handing_over: AtomicBool,
     /// The children as they were last told, and when.
     children: Mutex<(Instant, Vec<Shown>)>,
     watched: Mutex<(u64, BTreeMap<TakerId, Watched>)>,
@@ -63,6 +65,7 @@ impl Supervised {
             turns: Arc::new(Turns::at(&counted)?),
             memory,
             stall: Duration::from_secs(config.supervise().stall_seconds.into()),
+            handing_over: AtomicBool::new(false),
             children: Mutex::new((Instant::now(), Vec::new())),
             watched: Mutex::default(),
         })
@@ -79,6 +82,11 @@ impl Supervised {
         rings: &[Ring],
     ) -> Result<Option<Ledger>> {
         self.memory.as_ref().map(|memory| ledger::open(memory, classifier, classes, rings)).transpose()
+    }
+
+    /// Whether this process is to end for a successor.
+    pub(super) fn is_handing_over(&self) -> bool {
+        self.handing_over.load(Ordering::Relaxed)
     }
 
     /// Where the pool counts its turns.
@@ -114,7 +122,7 @@ impl Supervised {
 pub(super) fn listen(dataplane: &Arc<Dataplane>) {
     for line in std::io::stdin().lines().map_while(Result::ok) {
         match serde_json::from_str(&line) {
-            Ok(Told::HandOver) => dataplane.handing_over.store(true, Ordering::Relaxed),
+            Ok(Told::HandOver) => dataplane.supervised.handing_over.store(true, Ordering::Relaxed),
             Ok(Told::Parked { feature, reason }) => features::park(dataplane, feature, &reason),
             Ok(Told::Children(children)) => *lock(&dataplane.supervised.children) = (Instant::now(), children),
             Err(error) => tracing::warn!("the supervisor said what nobody understands: {error}: {line}"),
