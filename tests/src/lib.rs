@@ -1,18 +1,23 @@
 //! What tests of several rooms share: the wired lab with the appliance in it, and the reasons to skip.
 #![allow(clippy::print_stderr, clippy::print_stdout)] // a skip is told on the test's output
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use weir_appliance_control::message::Counters;
 use weir_appliance_lab::appliance::Appliance;
 use weir_appliance_lab::generate::Sender;
 use weir_appliance_lab::generate::afxdp::XdpSender;
+use weir_appliance_lab::load;
+use weir_appliance_lab::packet::{self, message};
 use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
 use weir_appliance_lab::{Lab, LabError, LabSpec};
 use weir_dataplane_io::clock::monotonic_ns;
 use weir_dataplane_io::probe::{self, State};
+use weir_dataplane_io::wait::PidFd;
+use weir_ebpf_abi::message::{PORT_STANDARD, StandardHeader};
 use weir_ebpf_loader::generate::{Sink, SinkAction};
 
 /// Longest wait for a condition in a test, on a loaded machine of two cores.
@@ -82,10 +87,55 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Interfaces and agents of the box in a [`Rig`]; rules follow.
+/// Sends from the left end in the background until it is finished.
+pub struct Background {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Background {
+    /// Sends so many frames a second, as [`Rig::traffic`] makes them.
+    ///
+    /// # Panics
+    /// When the generator's way is taken.
+    #[must_use]
+    pub fn start(rig: &Rig, content: Content, per_second: f64) -> Self {
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (mut sender, mut traffic) = (rig.sender(), rig.traffic(content, 2));
+        let (flag, count) = (Arc::clone(&stop), Arc::clone(&sent));
+        let thread = std::thread::spawn(move || {
+            let frames = load::drive(&mut sender, &mut traffic, per_second, &flag).expect("the generator goes on");
+            count.store(frames, Ordering::Release);
+        });
+        Self { stop, sent, thread: Some(thread) }
+    }
+
+    /// Stops and gives the frames sent.
+    ///
+    /// # Panics
+    /// When the generator did not come to its end.
+    #[must_use]
+    pub fn finish(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the generator ends");
+        }
+        self.sent.load(Ordering::Acquire)
+    }
+}
+
+/// Kills a process, if it is still there.
+pub fn kill(pid: u32) {
+    let _ = PidFd::open(pid).and_then(|process| process.kill());
+}
+
+/// Interfaces and agents of the box in a [`Rig`]; rules follow. A worker that a test stops is not taken for stalled, and
+/// one that it kills again and again is not given up.
 pub const BOX: &str = "\
 interfaces: [{name: eth0}, {name: eth1}]
 memory: {rx_ring: 1024}
+supervise: {stall_seconds: 600, park_deaths: 100}
 agents:
   - {id: 1, address: 10.9.0.1, mac: \"02:57:45:49:00:01\", interface: eth0}
   - {id: 2, address: 10.9.1.1, mac: \"02:57:45:49:01:02\", interface: eth1}
@@ -127,13 +177,27 @@ impl Rig {
         queues: u32,
         prepare: impl FnOnce(&Lab) -> Result<(), LabError>,
     ) -> Result<Self, LabError> {
+        Self::with_program(&program("weir"), config, mtu, queues, prepare)
+    }
+
+    /// The same with another program than the one of this test run.
+    ///
+    /// # Errors
+    /// The lab cannot be made or prepared, or the appliance does not start.
+    pub fn with_program(
+        weir: &Path,
+        config: &str,
+        mtu: u32,
+        queues: u32,
+        prepare: impl FnOnce(&Lab) -> Result<(), LabError>,
+    ) -> Result<Self, LabError> {
         let mut spec = LabSpec::line();
         spec.links.iter_mut().for_each(|link| (link.mtu, link.queues) = (mtu, queues));
         let lab = Lab::create(&spec)?;
         prepare(&lab)?;
         let sink = |node: &str| lab.node(node)?.run(|| Sink::attach("wire0", SinkAction::Pass));
         let sinks = [sink("left")?, sink("right")?].map(|sink| sink.unwrap_or_else(|error| panic!("{error}")));
-        let appliance = Appliance::start(&lab, lab.node("box")?, &program("weir"), config)?;
+        let appliance = Appliance::start(&lab, lab.node("box")?, weir, config)?;
         Ok(Self { appliance, sinks, lab })
     }
 
@@ -224,6 +288,40 @@ pub fn send(sender: &mut XdpSender, traffic: &mut Traffic, count: u64) {
         let burst = (count - sent).min(32) as usize;
         let taken = sender.send(traffic, &vec![monotonic_ns(); burst]).unwrap_or_else(|error| panic!("{error}"));
         sent += taken as u64;
+        sender.flush().unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// A message of `kind` from UDP port `port` of the left end to the box.
+fn small_message(port: u16, kind: u32, sequence: u32) -> Vec<u8> {
+    let header = StandardHeader {
+        message_type: kind.into(),
+        source_agent_id: u32::from(port).into(),
+        dest_agent_id: 0.into(),
+        timestamp_ns: 0.into(),
+        priority: 0.into(),
+        sequence_number: sequence.into(),
+    };
+    let path = packet::Path {
+        source_mac: [0x02, 0x57, 0x45, 0x49, 0, 1],
+        destination_mac: [0x02, 0x57, 0x45, 0x49, 0, 2],
+        vlans: Vec::new(),
+        source: [10, 9, 0, 1].into(),
+        destination: [10, 9, 0, 2].into(),
+        source_port: port,
+        destination_port: PORT_STANDARD,
+    };
+    path.udp(&message(&header, b"measure")).0
+}
+
+/// Sends so many messages of `kind` from UDP port `port` of the left end to the box, one by one.
+///
+/// # Panics
+/// When the generator's way is gone.
+pub fn send_messages(sender: &mut XdpSender, port: u16, kind: u32, count: u32) {
+    for sequence in 0..count {
+        let frame = small_message(port, kind, sequence);
+        while !sender.send_bytes(&frame).unwrap_or_else(|error| panic!("{error}")) {}
         sender.flush().unwrap_or_else(|error| panic!("{error}"));
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use weir_appliance_control::config::Run;
 use weir_appliance_control::message::{NewRule, Request, Status, StreamsStatus};
 use weir_appliance_sdk_rust::{IngestAddress, StreamClient, StreamOptions};
 use weir_dataplane_io::wait::PidFd;
@@ -102,6 +103,41 @@ fn a_message_over_a_stream_goes_where_its_datagram_would() {
     rig.appliance.wait_until("the new rule is in force", DEADLINE, more).expect("it is");
     assert!(rig.appliance.stop(), "it ends by itself with code 0");
     assert_eq!(kept(&folder), (0..4_000).filter(|n| n % 5 == 2).map(|n| (7, n)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_stopped_feature_holds_nobody_back() {
+    wired!("a_stopped_feature_holds_nobody_back");
+    let folder = folder("stopped");
+    let mut rig = Rig::new(&config(&folder));
+    let client = client(&folder, 7);
+    let send = |numbers: Range<u32>| {
+        for n in numbers {
+            client.send(PORT_STANDARD, &message(1 + n % 2, 7, n, 200), DEADLINE).expect("it is accepted");
+        }
+        client.flush(DEADLINE).expect("everything is acknowledged");
+    };
+    let set = |rig: &mut Rig, run: Run, state: &str| {
+        let name = "test1".parse().expect("a feature");
+        rig.appliance.ask(&Request::FeatureRun { name, run }).expect("a change");
+        let is_so = |status: &Status| {
+            let mut workers = status.processes.iter().filter(|process| process.name == "worker test1");
+            workers.any(|process| process.state.as_str() == state)
+        };
+        rig.appliance.wait_until(state, DEADLINE, is_so).expect("it becomes so");
+    };
+    send(0..200);
+    set(&mut rig, Run::Stopped, "stopped");
+    send(200..1_200); // more than its lane would hold with what the log has of it
+    let counted = |status: &Status| (streams(status).messages, streams(status).untaken) == (1_200, 500);
+    rig.appliance.wait_until("half of them are nobody's", DEADLINE, counted).expect("they are");
+    set(&mut rig, Run::Started, "running");
+    send(1_200..1_300);
+    let all = |status: &Status| {
+        let taken = streams(status).per_taker;
+        taken.get("test1") == Some(&300) && taken.get("log") == Some(&650)
+    };
+    rig.appliance.wait_until("both have theirs", DEADLINE, all).expect("they have");
 }
 
 #[test]

@@ -1,31 +1,7 @@
 //! Does a feature's verdict reach the classifier, and only for the flow it was given?
 
-use weir_appliance_lab::packet::{Path, message};
-use weir_ebpf_abi::message::{PORT_STANDARD, StandardHeader};
 use weir_features_worker::audit::DROP_MY_FLOW;
-use weir_tests::{DEADLINE, Rig, wired};
-
-/// A message of `kind` from UDP port `port` of the left end to the box.
-fn frame(port: u16, kind: u32, sequence: u32) -> Vec<u8> {
-    let header = StandardHeader {
-        message_type: kind.into(),
-        source_agent_id: u32::from(port).into(),
-        dest_agent_id: 0.into(),
-        timestamp_ns: 0.into(),
-        priority: 0.into(),
-        sequence_number: sequence.into(),
-    };
-    let path = Path {
-        source_mac: [0x02, 0x57, 0x45, 0x49, 0, 1],
-        destination_mac: [0x02, 0x57, 0x45, 0x49, 0, 2],
-        vlans: Vec::new(),
-        source: [10, 9, 0, 1].into(),
-        destination: [10, 9, 0, 2].into(),
-        source_port: port,
-        destination_port: PORT_STANDARD,
-    };
-    path.udp(&message(&header, b"measure")).0
-}
+use weir_tests::{DEADLINE, Rig, send_messages, wired};
 
 #[test]
 fn a_verdict_drops_its_own_flow_in_the_kernel_and_no_other() {
@@ -35,12 +11,7 @@ fn a_verdict_drops_its_own_flow_in_the_kernel_and_no_other() {
          rules: [{name: all, match: \"udp dport 48100\", action: deliver, to: [test1]}]\n",
     );
     let mut sender = rig.sender();
-    let mut send = |port: u16, kind: u32, count: u32| {
-        for sequence in 0..count {
-            while !sender.send_bytes(&frame(port, kind, sequence)).expect("the wire is there") {}
-            weir_appliance_lab::generate::Sender::flush(&mut sender).expect("the wire is there");
-        }
-    };
+    let mut send = |port: u16, kind: u32, count: u32| send_messages(&mut sender, port, kind, count);
     let start = rig.counters();
     send(5001, 1, 50);
     send(5002, 1, 50);

@@ -18,7 +18,7 @@ use crate::{flag, resources, service};
 
 /// Show the state on one page: ports with their mode, processes, rings, counters, features.
 ///
-/// Exit code 1 if a process does not run or a frame is not accounted for.
+/// Exit code 1 if a process that shall run does not, or a frame is not accounted for.
 #[derive(Args, Clone, Debug)]
 pub struct StatusArgs {
     /// Whom to ask, and how to print.
@@ -42,7 +42,11 @@ impl StatusArgs {
 
 /// Whether all is as it should be.
 pub fn exit(status: &Status) -> Exit {
-    let at_work = |state| matches!(state, ProcessState::Running | ProcessState::Starting);
+    let at_work = |state| {
+        use ProcessState::{Running, Starting, Stopped, Stopping};
+        // Who was stopped on purpose does as it should.
+        matches!(state, Running | Starting | Stopping | Stopped)
+    };
     let all_run = status.processes.iter().all(|process| at_work(process.state));
     if all_run && status.counters.is_balanced() { Exit::Done } else { Exit::NotSo }
 }
@@ -104,6 +108,11 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
         section(out, &service::table(&status.services), "")?;
     }
     section(out, &processes(status), "no process")?;
+    for process in &status.processes {
+        for note in process.notes() {
+            writeln!(out, "{}", cut(&format!("  {}: {note}", process.name), WIDTH))?;
+        }
+    }
     if status.evicted > 0 {
         writeln!(out, "{} workers were killed for breaking the rules of the rings", status.evicted)?;
     }

@@ -8,13 +8,13 @@ use std::thread;
 use clap::Parser;
 use serde_json::{Value, json};
 use weir_appliance_control::message::{
-    AgentStatus, BenchReport, BenchRow, Better, DoctorReport, FlowExplanation, ReplayReport, Request, RuleStatus,
-    WhyFrame, read_line,
+    AgentStatus, BenchReport, BenchRow, Better, DoctorReport, FeatureStanding, FlowExplanation, ReplayReport, Request,
+    RuleStatus, WhyFrame, read_line,
 };
 
 use crate::answer::{Exit, Failure, Outcome};
 use crate::table::WIDTH;
-use crate::{agent, doctor, figures, replay, status, steer, why};
+use crate::{agent, doctor, feature, figures, replay, status, steer, why};
 
 /// What a render function printed, after its lines were measured.
 fn printed(render: impl FnOnce(&mut Vec<u8>) -> Outcome) -> (Exit, String) {
@@ -32,6 +32,27 @@ fn typed<T: serde::de::DeserializeOwned>(value: Value) -> T {
 }
 
 #[test]
+fn features_say_whether_they_run_and_why_not() {
+    let feature = |state: &str, more: Value| {
+        let mut feature = json!({"name": "streaming", "run": "started", "state": state, "pid": 0, "restarts": 3});
+        feature.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        typed::<FeatureStanding>(feature)
+    };
+    let why = "parked by supervisor: died 5 times within 60 s; last: killed by signal 11";
+    let parked = feature("parked", json!({"reason": why, "last_exit": "killed by signal 11", "revision": 7}));
+    let (exit, text) = printed(|out| feature::render(&[parked], out));
+    assert_eq!(exit, Exit::NotSo);
+    assert!(text.contains("streaming  parked    -         3         7  killed by signal 11"), "{text}");
+    assert!(text.contains("  streaming: parked by supervisor: died 5 times within 60 s; last: killed by"), "{text}");
+    let stopped = feature("stopped", json!({"reason": "stopped by root (uid 0): maintenance"}));
+    let (exit, text) = printed(|out| feature::render(&[stopped], out));
+    assert!(exit == Exit::Done && text.contains("stopped by root (uid 0): maintenance"), "{text}");
+    let waits = feature("backing-off", json!({"again_in_ms": 400}));
+    let (exit, text) = printed(|out| feature::render(&[waits], out));
+    assert!(exit == Exit::NotSo && text.contains("starts again in 0.4 s"), "{text}");
+}
+
+#[test]
 fn status_is_one_page_and_says_what_is_wrong() {
     let mut state = crate::top::status_for_tests(3);
     let (_, text) = printed(|out| Ok(status::render(&state, out).map(|()| Exit::Done)?));
@@ -46,6 +67,7 @@ fn status_is_one_page_and_says_what_is_wrong() {
         "streaming  running    954k   1.44M     812       12      482k  38.2us  1.2ms",
         "streaming sent 1 234 of 1 300 frames it named, at most 100 Mbit/s\n  not sent: capped 60, unknown-agent 6\n",
         "worker streaming     -  backing-off",
+        "  worker streaming: starts again in 1.6 s\n  worker fusion: parked by supervisor: died 5 times within 60 s",
         "memory  128 MiB of frames on hugepages-2M",
     ] {
         assert!(text.contains(part), "{part:?} is missing in:\n{text}");

@@ -18,6 +18,7 @@ use crate::problem::Problem;
 use crate::resources::{
     Change, Clock, Entry, Key, Kind, Origin, ResourceStore, Revision, StoreError, Transaction, difference,
 };
+use crate::taker::FeatureName;
 
 /// How long a change may wait for its confirmation.
 pub const CONFIRM_WITHIN: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
@@ -494,9 +495,20 @@ impl Keeper {
         })
     }
 
+    /// The change that made of a feature's worker what it is; `None` if none ever did.
+    #[must_use]
+    pub fn run_change(&self, feature: FeatureName) -> Option<Change> {
+        let key = Key::new(Kind::Settings, Config::run_resource(feature)).ok()?;
+        self.store.history(Some(&key), None, 1).ok()?.pop()
+    }
+
     /// Where the value at a path comes from: the change that wrote the resource it is in.
     #[must_use]
     pub fn origin(&self, path: &str) -> String {
+        let run = path.strip_prefix("features.").and_then(|path| path.strip_suffix(".run"));
+        if let Some(change) = run.and_then(|name| name.parse().ok()).and_then(|name| self.run_change(name)) {
+            return format!("revision {} ({})", change.revision, change.origin.author());
+        }
         let item = path.split_once('[').and_then(|(list, rest)| Some((list, rest.split_once(']')?.0)));
         let key = match item {
             Some(("rules", name)) => Key::new(Kind::Rules, name),

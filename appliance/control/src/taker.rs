@@ -180,6 +180,12 @@ impl TakerSet {
         Self(self.0 | other.0)
     }
 
+    /// Who is in this set and not in the other.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether the taker is in the set.
     pub const fn contains(self, taker: Taker) -> bool {
         self.0 & taker.bit() != 0

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_appliance_control::config::{Config, FlagSpec, FlagState};
+use weir_appliance_control::config::{Config, FlagSpec, FlagState, Run};
 use weir_appliance_control::keeper::{FromFile, Keeper, Manner, Started, Target};
 use weir_appliance_control::problem::Problem;
 use weir_appliance_control::resources::{
     Clock, Key, Kind, ManualClock, MemoryStore, ResourceStore, Retention, Revision,
 };
+use weir_appliance_control::taker::FeatureName;
 
 /// What is in force outside the store, and whether it takes what it is given.
 #[derive(Default)]
@@ -253,6 +254,29 @@ fn a_kill_does_not_wait_and_is_not_taken_back() {
     assert_eq!(keeper.change_at_once("anna", "again", kill, &mut rig.target), Ok(None), "it is off already");
     let missing = "nobody".parse().expect("a name");
     keeper.change_at_once("anna", "", |config| config.kill_flag(&missing), &mut rig.target).expect_err("no such flag");
+}
+
+#[test]
+fn who_stopped_a_feature_and_why_is_known_over_restarts() {
+    let mut rig = Rig::new();
+    let (mut keeper, _, _) = rig.start(Some(&file(&["a"])));
+    let feature = FeatureName::STREAMING;
+    assert_eq!(keeper.run_change(feature), None, "nobody ever did");
+    let make = |config: &Config| config.set_run(feature, Run::Parked);
+    rig.change(&mut keeper, &["a", "b"], &within(30)).expect("made").expect("a revision");
+    let revision = keeper.change_at_once("supervisor", "died 5 times", make, &mut rig.target).expect("made");
+    keeper.revert("anna", "no", &mut rig.target).expect("taken back");
+    let (again, ..) = rig.start(None);
+    assert_eq!(again.config().run(feature), Run::Parked, "it was not taken back with the change that waited");
+    let change = again.run_change(feature).expect("somebody did");
+    assert_eq!((change.origin.author(), change.origin.reason()), ("supervisor", "died 5 times"));
+    assert!(revision.is_some_and(|revision| change.revision <= revision));
+    assert!(again.origin("features.streaming.run").ends_with("(supervisor)"));
+    let (mut again, ..) = rig.start(None);
+    let make = |config: &Config| config.set_run(feature, Run::Started);
+    again.change_at_once("anna", "mended", make, &mut rig.target).expect("made").expect("a revision");
+    let change = again.run_change(feature).expect("somebody did");
+    assert_eq!((change.origin.author(), rig.start(None).0.config().run(feature)), ("anna", Run::Started));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use weir_appliance_control::client;
-use weir_appliance_control::message::{Answer, Reply, Request, Status};
+use weir_appliance_control::message::{Answer, ProcessState, Reply, Request, Status};
 use weir_appliance_control::taker::FeatureName;
 use weir_dataplane_io::wait::PidFd;
 
@@ -59,7 +59,8 @@ impl Appliance {
         let ready = |status: &Status| {
             let workers = status.processes.iter().filter(|process| process.name.starts_with("worker"));
             let running = workers.filter(|process| process.state.as_str() == "running").count();
-            running >= status.features.len()
+            let idle = |state: ProcessState| matches!(state, ProcessState::Stopped | ProcessState::Parked);
+            running >= status.features.iter().filter(|feature| !idle(feature.state)).count()
         };
         self.wait_until("all features run", READY_WITHIN, ready).map(drop)
     }

@@ -35,6 +35,7 @@ use weir_appliance_console::chaos::ChaosCommand;
 use weir_appliance_console::config::{ConfigCommand, SettleArgs};
 use weir_appliance_console::demo::DemoArgs;
 use weir_appliance_console::doctor::DoctorArgs;
+use weir_appliance_console::feature::FeatureCommand;
 use weir_appliance_console::flag::FlagCommand;
 use weir_appliance_console::line;
 use weir_appliance_console::load::{LoadCommand, expanded};
@@ -87,6 +88,9 @@ enum Command {
     /// Flags: which share of the flows features see, and flags that programs ask.
     #[command(subcommand)]
     Flag(FlagCommand),
+    /// Features: start, stop, park and restart their workers while frames flow.
+    #[command(subcommand)]
+    Feature(FeatureCommand),
     /// Services: virtual addresses whose connections are shared among agents.
     #[command(subcommand)]
     Service(ServiceCommand),
@@ -202,6 +206,7 @@ fn run(command: Command, out: &mut dyn Write) -> Outcome {
         Command::Confirm(args) => args.confirm(out),
         Command::Revert(args) => args.revert(out),
         Command::Flag(args) => args.run(out),
+        Command::Feature(args) => args.run(out),
         Command::Service(args) => args.run(out),
         Command::Why(args) => match args.flow {
             Some(flow) => args.run_flow(flow, out),
@@ -261,6 +266,6 @@ fn up(args: &UpArgs) -> anyhow::Result<Exit> {
         anyhow::anyhow!("{}: cannot be made: {error}; run as root, or name another --socket", place.folder().display())
     })?;
     let features = config.enabled().map(|feature| feature.as_str().to_owned()).collect();
-    supervise::up(place, features, seed, Box::new(read))?;
+    supervise::up(place, features, config.supervise(), seed, Box::new(read))?;
     Ok(Exit::Done)
 }

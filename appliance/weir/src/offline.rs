@@ -45,7 +45,8 @@ const FRAMES_AHEAD: usize = 1024;
 fn judge(path: &Path, config: Option<&Path>, judged: &SyncSender<Result<WhyFrame, Failure>>) -> Result<()> {
     let config = config.map_or_else(|| Ok(Config::default()), config_file::load)?;
     let kernel_classes = KernelClasses::of(&classes(&config), config.interfaces().len().max(1))?;
-    let (rules, flags) = steering::rules(&config, &kernel_classes).map_err(|problem| anyhow!("{problem}"))?;
+    let (rules, flags) =
+        steering::rules(&config, config.not_running(), &kernel_classes).map_err(|problem| anyhow!("{problem}"))?;
     let tables = HostTables::new(&rules, &flags, &steering::offline_agents(&config))?
         .with_services(&services::offline(&config), &Placement::default())?;
     capture::for_each(path, |met| {

@@ -30,7 +30,8 @@ pub(crate) const EVERYTHING: &str = "rules: [{name: everything, match: any, acti
 /// When the capture cannot be read or the kernel refuses the program.
 pub(crate) fn run(path: &Path, config: &Config) -> Result<ReplayReport> {
     let kernel_classes = KernelClasses::of(&classes(config), 1)?;
-    let rules = steering::rules(config, &kernel_classes).map_err(|problem| anyhow!("{problem}"))?;
+    let rules =
+        steering::rules(config, config.not_running(), &kernel_classes).map_err(|problem| anyhow!("{problem}"))?;
     let mut classifier = Classifier::load(LoadOptions { pin_root: None }).context(
         "the capture is not replayed: the classifier cannot be loaded (`weir why --pcap` needs no privilege)",
     )?;

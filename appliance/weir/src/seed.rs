@@ -1,7 +1,6 @@
 //! What `weir up` was started with. The supervisor reads the files; the dataplane gets their text over its standard
 //! input, so a file that somebody is writing cannot keep it from starting again.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -38,13 +37,13 @@ impl Seed {
         Ok(Self { layers, interfaces, socket })
     }
 
-    /// Reads what the supervisor writes to the standard input.
+    /// Reads the first line that the supervisor writes to the standard input; what follows are its words to a dataplane.
     ///
     /// # Errors
     /// That is something else.
     pub(crate) fn from_supervisor() -> Result<Self> {
         let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("the supervisor's words cannot be read")?;
+        std::io::stdin().read_line(&mut text).context("the supervisor's words cannot be read")?;
         serde_json::from_str(&text).context("this is started by `weir up`, which tells it what to do")
     }
 

@@ -1,6 +1,6 @@
 //! Sealed memfds: pages and rings that two processes share.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create};
@@ -57,6 +57,32 @@ impl SharedMemory {
 pub fn reserve(name: &str, length: usize) -> Result<OwnedFd> {
     let file = sized(name, length)?;
     seal(&file, name, Writers::Both)?;
+    Ok(file)
+}
+
+/// Has the program that this process becomes next find the descriptor `file` open, under the same number.
+///
+/// # Errors
+/// The descriptor is not open.
+pub fn keep_over_exec(file: BorrowedFd<'_>) -> Result<()> {
+    let set = rustix::io::fcntl_setfd(file, rustix::io::FdFlags::empty());
+    set.map_err(|cause| IoError::new("keeping a descriptor for the next program", cause, CURE))
+}
+
+/// Opens memory that the program before this one kept under `number`, whole and sealed.
+///
+/// # Errors
+/// It is not there, or is no such memory.
+pub fn kept_over_exec(number: i32, length: usize) -> Result<OwnedFd> {
+    let what = || format!("memory that was kept as descriptor {number}");
+    let path = format!("/proc/self/fd/{number}");
+    let file =
+        rustix::fs::open(path, rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty());
+    let file = file.map_err(|cause| IoError::new(what(), cause, CURE))?;
+    check_sealed_size(file.as_fd(), length)?;
+    // SAFETY: it is open, as just seen, and is the memory that the program before this one left under this number; nobody in
+    // this process has it. Closed, so that no child inherits it.
+    drop(unsafe { OwnedFd::from_raw_fd(number) });
     Ok(file)
 }
 

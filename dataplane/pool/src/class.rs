@@ -54,6 +54,8 @@ pub struct Taken {
     pub number: usize,
     /// The frames.
     pub frames: AtomicU64,
+    /// Descriptors on its rings that it has not finished, as of the last turn.
+    pub waiting: AtomicU64,
 }
 
 struct ClassTaker {
@@ -66,7 +68,19 @@ struct ClassTaker {
     settled: u64,
     /// Lowest place that may be named next: a frame is named once, in ring order.
     nameable: u64,
+    /// Its part of [`Taken::waiting`].
+    waiting: u64,
     taken: Arc<Taken>,
+}
+
+impl ClassTaker {
+    /// Shows that so many descriptors wait for it here. One thread writes a [`Taken`]'s figures.
+    fn show_waiting(&mut self, waiting: u64) {
+        let before = std::mem::replace(&mut self.waiting, waiting);
+        if before != waiting {
+            self.taken.waiting.fetch_add(waiting.wrapping_sub(before), Ordering::Relaxed);
+        }
+    }
 }
 
 /// A taker as it joins a ring.
@@ -140,6 +154,8 @@ pub struct ClassRing {
     pieces: bool,
     /// Nothing is given back while there are fewer takers than this: what one has not seen is kept for its successor.
     awaits: usize,
+    /// Somebody takes this class, now or when it is started again. Otherwise nothing is kept for anybody.
+    attended: bool,
     takers: Fixed<ClassTaker, MAX_TAKERS>,
     /// Frames that takers want sent.
     marks: Marks,
@@ -156,7 +172,8 @@ impl ClassRing {
     pub fn new(class: u8, rx: RxOwner, mirrors: bool, pieces: bool, gauges: Arc<RingGauges>) -> Self {
         let (sent, marks) = (mirrors.then_some(rx.consumer()), Marks::new(rx.size()));
         let (takers, figures) = (Fixed::new(), RingFigures::default());
-        Self { class, rx, sent, pieces, awaits: 0, takers, marks, whole: true, figures, gauges }
+        let (awaits, attended, whole) = (0, true, true);
+        Self { class, rx, sent, pieces, awaits, attended, takers, marks, whole, figures, gauges }
     }
 
     /// A ring that loses nothing: whoever fills it can wait. Its frames have one descriptor each and stay until `takers` of
@@ -164,8 +181,17 @@ impl ClassRing {
     #[must_use]
     pub fn lossless(class: u8, rx: RxOwner, takers: usize, gauges: Arc<RingGauges>) -> Self {
         let (takers, awaits, figures) = (Fixed::new(), takers, RingFigures::default());
-        let marks = Marks::new(1);
-        Self { class, rx, sent: None, pieces: false, awaits, takers, marks, whole: true, figures, gauges }
+        let (marks, attended, whole) = (Marks::new(1), true, true);
+        Self { class, rx, sent: None, pieces: false, awaits, attended, takers, marks, whole, figures, gauges }
+    }
+
+    /// So many takers are expected from now on. Where nobody is, what the last one left goes home and counts as abandoned. A
+    /// ring that loses nothing keeps it for the next one instead, and for all who are expected.
+    pub fn expect(&mut self, takers: usize) {
+        match self.awaits {
+            0 => self.attended = takers > 0,
+            _ => self.awaits = takers.max(1),
+        }
     }
 
     /// The class.
@@ -186,7 +212,8 @@ impl ClassRing {
             self.abandon_to(start, home);
         }
         cursors.start_at(slot, start);
-        let taker = ClassTaker { id, cursors, slot, accepted: start, settled: start, nameable: start, taken };
+        let (accepted, settled, nameable) = (start, start, start);
+        let taker = ClassTaker { id, cursors, slot, accepted, settled, nameable, waiting: 0, taken };
         self.takers.push(taker).map_err(|taker| taker.id)?;
         self.write_gauges(self.rx.producer());
         Ok(start)
@@ -198,7 +225,8 @@ impl ClassRing {
     pub fn leave(&mut self, id: TakerId, home: &mut impl Home) {
         let Some(at) = self.takers.iter().position(|taker| taker.id == id) else { return };
         self.show(); // while it is still among the takers: what it finished in this turn is in the ledger, too
-        let taker = self.takers.swap_remove(at);
+        let mut taker = self.takers.swap_remove(at);
+        taker.show_waiting(0);
         if self.marks.is_empty() {
             return;
         }
@@ -308,7 +336,12 @@ impl ClassRing {
                 self.figures.abandoned += frames(&self.rx, self.pieces, self.rx.consumer(), sent);
                 sent
             }
-            (None, None) => self.rx.consumer(),
+            (None, None) if self.attended => self.rx.consumer(),
+            (None, None) => {
+                let producer = self.rx.producer();
+                self.figures.abandoned += frames(&self.rx, self.pieces, self.rx.consumer(), producer);
+                producer
+            }
         };
         self.give_back_to(target, home)
     }
@@ -425,6 +458,7 @@ impl ClassRing {
     fn write_gauges(&mut self, producer: u64) {
         self.figures.produced = self.figures.recycled + (producer - self.rx.consumer());
         self.figures.takers = self.takers.len() as u64;
+        self.takers.iter_mut().for_each(|taker| taker.show_waiting(producer - taker.accepted));
         let taken = self.takers.iter().map(|taker| (taker.taken.number, taker.taken.frames.load(Ordering::Relaxed)));
         self.gauges.write(&self.figures, taken);
     }

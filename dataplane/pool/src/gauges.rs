@@ -69,6 +69,14 @@ pub struct RingFigures {
     pub finished: u64,
 }
 
+impl RingFigures {
+    /// Descriptors that are on the ring.
+    #[must_use]
+    pub fn on_it(&self) -> u64 {
+        self.produced.saturating_sub(self.recycled)
+    }
+}
+
 impl RingGauges {
     /// Copies the figures. They are read one after another, so a sum over them may be a few frames off under load.
     #[must_use]

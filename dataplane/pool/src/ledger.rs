@@ -6,7 +6,7 @@
 //! neither finished nor saw dropped was lost with it. That sum goes into the page of the new life, and one word chooses it.
 //!
 //! ```text
-//! layout, life │ page of even lives │ page of odd lives
+//! layout, life, turns │ page of even lives │ page of odd lives
 //! page: rings; delivered before, by class; lost before, by cause: delivered, mirrored; taken before, by taker; entries
 //! ```
 //!
@@ -24,9 +24,11 @@ pub const CLASSES: usize = 64;
 /// Rings that there can be: 64 queues with a ring for each class.
 const MAX_RINGS: usize = 64 * CLASSES;
 /// The first word: what lies behind it is laid out as this file says.
-const LAYOUT: u64 = u64::from_le_bytes(*b"weirled1");
+const LAYOUT: u64 = u64::from_le_bytes(*b"weirled2");
 /// Words in front of the pages.
-const HEAD: usize = 2;
+const HEAD: usize = 3;
+/// The word that counts the pool's turns.
+const TURNS: usize = 2;
 /// Figures that are written together for a ring: finished, abandoned, mirrored, not mirrored, and what each taker has.
 const FIGURES: usize = 4 + MAX_TAKERS;
 /// Words of a ring that are written each for itself: whose it is, and what the kernel dropped at it.
@@ -151,6 +153,30 @@ impl Ledger {
             notes.raise(1, ring_full);
             notes.raise(2, no_frame);
         }
+    }
+}
+
+/// How often the pool has turned, over all lives: whoever keeps the memory sees from outside whether it still does.
+pub struct Turns(SharedWords);
+
+impl Turns {
+    /// Those of the ledger in `memory`.
+    ///
+    /// # Errors
+    /// The memory is too short.
+    pub fn at(memory: &Arc<dyn Memory>) -> Result<Self, RingError> {
+        SharedWords::at(memory, TURNS, 1).map(Self)
+    }
+
+    /// The turns so far.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.get(0)
+    }
+
+    /// One more. Only the pool's thread calls it, so load and store need not be one step.
+    pub(crate) fn turned(&self) {
+        self.0.set(0, self.count().wrapping_add(1));
     }
 }
 
@@ -314,6 +340,20 @@ mod tests {
         assert_eq!(model.past(&[PLAIN]), Past::default());
         // What they had counted before the ledger began is nobody's to account for.
         assert_eq!(model.past(&[PLAIN]), Past::default());
+    }
+
+    #[test]
+    fn turns_go_on_over_lives_and_leave_the_books_alone() {
+        let mut model = Model::new();
+        let (_ledger, entries) = model.life(&[PLAIN]);
+        let turns = Turns::at(&model.memory).expect("they fit");
+        (0..3).for_each(|_| turns.turned());
+        model.delivered[2] = 10;
+        entries[0].write(&RingFigures { finished: 4, ..RingFigures::default() }, [(0, 4)].into_iter());
+        let past = model.past(&[PLAIN]);
+        assert_eq!((past.taken[0], past.delivered.dataplane_died), (4, 6));
+        turns.turned();
+        assert_eq!(turns.count(), 4, "a successor counts on");
     }
 
     #[test]

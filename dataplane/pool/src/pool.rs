@@ -12,6 +12,7 @@ use weir_dataplane_ring::{OwnerCursors, RecordConsumer, SLOTS, SendRequest};
 use weir_ebpf_abi::agents::Agent;
 
 use crate::class::{Deed, Hostile, Joining, Taken, TakerId};
+use crate::ledger::{CLASSES, Turns};
 use crate::queue::{Queue, Shares};
 use crate::send::Named;
 use crate::sender::{Refusal, SenderId, SenderSpec, Senders};
@@ -48,6 +49,8 @@ pub enum Request {
     },
     /// A taker is gone.
     Leave(TakerId),
+    /// So many takers each class has from now on, by number, whether they are here or come later; the sender counts for none.
+    Expected(Box<[u8; CLASSES]>),
     /// What may be sent, from now on.
     Sending {
         /// Agents that frames may be sent on to.
@@ -102,9 +105,10 @@ pub struct Pool {
     first: usize,
     requests: Receiver<Request>,
     hostile: Sender<Hostile>,
+    turns: Option<Arc<Turns>>,
 }
 
-/// Longest sleep: gauges stay fresh and rings are recycled even when no taker kicks.
+/// Longest sleep: gauges stay fresh, rings are recycled even when no taker kicks, and whoever watches sees it turn.
 const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 /// Shortest sleep while frames wait for room on their way out; it doubles while none finds any.
 const SOON: Duration = Duration::from_millis(1);
@@ -127,7 +131,13 @@ impl Pool {
             agents: sorted(agents),
             now_ns,
         };
-        Self { queues, ways, asking: Vec::new(), first: 0, requests, hostile }
+        Self { queues, ways, asking: Vec::new(), first: 0, requests, hostile, turns: None }
+    }
+
+    /// The same pool, that counts its turns there: at least ten a second, also while nothing arrives.
+    #[must_use]
+    pub fn counting(self, turns: Arc<Turns>) -> Self {
+        Self { turns: Some(turns), ..self }
     }
 
     /// Runs until [`Request::Stop`]. `epoll` holds `wake` (requests), the takers' kick descriptors, and the sockets of
@@ -148,6 +158,9 @@ impl Pool {
                 }
             }
             let behind = self.turn(now_ns);
+            if let Some(turns) = &self.turns {
+                turns.turned();
+            }
             rest = match behind {
                 false => LONGEST_SLEEP,
                 true if woken > 0 => SOON,
@@ -263,6 +276,12 @@ impl Pool {
                 // What it had finished and named before it ended is still heard of.
                 self.turn(now_ns);
                 self.leave(taker);
+                false
+            }
+            Request::Expected(takers) => {
+                for ring in self.queues.iter_mut().flat_map(|queue| &mut queue.classes).map(|class| &mut class.ring) {
+                    ring.expect(takers.get(usize::from(ring.class())).copied().unwrap_or(0).into());
+                }
                 false
             }
             Request::Sending { agents, caps } => {

@@ -49,6 +49,8 @@ enum Step {
     Toggle(u8),
     /// Taker `0..3` publishes a cursor far beyond the producer, or one that wraps around to behind the consumer.
     Lie(u8, bool),
+    /// Somebody is expected to take the class, or nobody is.
+    Expect(bool),
     /// The pool wakes.
     Wake,
     /// The wire takes up to so many mirrored frames.
@@ -61,6 +63,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (0..3_u8, 1..40_u8).prop_map(|(taker, count)| Step::Finish(taker, count)),
         1 => (0..3_u8).prop_map(Step::Toggle),
         1 => (0..3_u8, any::<bool>()).prop_map(|(taker, beyond)| Step::Lie(taker, beyond)),
+        1 => any::<bool>().prop_map(Step::Expect),
         4 => Just(Step::Wake),
         2 => (1..40_u8).prop_map(Step::Send),
     ];
@@ -155,6 +158,7 @@ impl Model {
                 taker.cursors.publish(0, lie);
                 taker.lied = true;
             }
+            Step::Expect(somebody) => self.class.expect(usize::from(somebody)),
             Step::Wake => self.wake(),
             Step::Send(count) => {
                 let end = (self.wire.consumer() + u64::from(count)).min(self.wire.producer());
@@ -287,6 +291,10 @@ proptest! {
         let figures = model.gauges.read();
         prop_assert_eq!(figures.produced, model.delivered);
         prop_assert!(figures.abandoned <= figures.recycled);
+        for (taker, taken) in model.takers.iter().zip(&model.taken) {
+            let waiting = taker.as_ref().map_or(0, |taker| model.delivered - taker.cursor);
+            prop_assert_eq!(taken.waiting.load(Ordering::Relaxed), waiting, "what waits for whom");
+        }
     }
 }
 
@@ -301,6 +309,29 @@ fn a_stopped_taker_costs_its_own_class_and_nothing_else() {
     }
     assert_eq!(model.delivered, u64::from(RING), "the ring is the quota");
     assert_eq!(model.ring_full, 390 - u64::from(RING), "the rest is counted by the kernel");
+}
+
+#[test]
+fn what_nobody_is_expected_to_take_comes_home_at_once_and_is_counted() {
+    let mut model = Model::new(false);
+    model.act(&Step::Toggle(0));
+    model.act(&Step::Deliver(39));
+    model.act(&Step::Finish(0, 9));
+    model.act(&Step::Expect(false));
+    model.act(&Step::Wake);
+    assert_eq!(model.gauges.read().recycled, 9, "who is there finishes what he has");
+    model.act(&Step::Toggle(0));
+    model.act(&Step::Wake);
+    let figures = model.gauges.read();
+    assert_eq!((figures.recycled, figures.abandoned), (39, 30));
+    model.act(&Step::Deliver(5));
+    model.act(&Step::Wake);
+    assert_eq!(model.gauges.read().abandoned, 35, "and what comes all the same");
+    model.act(&Step::Expect(true));
+    model.act(&Step::Deliver(7));
+    model.act(&Step::Wake);
+    model.check();
+    assert_eq!(model.gauges.read().abandoned, 35, "a successor is waited for again");
 }
 
 #[test]

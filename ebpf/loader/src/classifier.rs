@@ -190,6 +190,11 @@ impl Classifier {
         }
     }
 
+    /// Returns when no frame is on its way any more that was classified before the call: those that go to rings are there.
+    pub fn settle(&self) {
+        grace::wait();
+    }
+
     /// Puts `rules` in force, in order of priority, and `flags`. The change is one flip between two banks; no frame sees
     /// a mixture. Where the rules are other ones than before their counters start from 0 again. What the former rules
     /// counted is returned, in their order.

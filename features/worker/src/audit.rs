@@ -19,6 +19,8 @@ pub const BUCKETS: usize = 264;
 
 /// A message of this type asks that its flow be dropped from now on: how the tests see a verdict reach the classifier.
 pub const DROP_MY_FLOW: u32 = 0xffff_fffe;
+/// Message type that has the audit store a verdict: deliver this flow to the class that it came by.
+pub const GIVE_ME_MY_FLOW: u32 = 0xffff_fffd;
 
 /// A message for the agent of this number asks to be answered: how tests and benchmarks make a feature send.
 pub const ANSWER_ME: u32 = 0xffff_ff01;
@@ -203,8 +205,12 @@ impl Feature for Audit {
                 self.without_message += 1;
                 continue;
             };
-            if header.message_type.get() == DROP_MY_FLOW {
-                out.verdict(FlowVerdict::new(frame.meta.flow, Action::Drop, 0, 0));
+            match header.message_type.get() {
+                DROP_MY_FLOW => out.verdict(FlowVerdict::new(frame.meta.flow, Action::Drop, 0, 0)),
+                GIVE_ME_MY_FLOW => {
+                    out.verdict(FlowVerdict::new(frame.meta.flow, Action::Deliver, frame.meta.class, 0));
+                }
+                _ => {}
             }
             match header.dest_agent_id.get() {
                 ANSWER_ME => out.answer(frame),

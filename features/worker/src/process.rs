@@ -265,10 +265,27 @@ impl Attached {
                 self.show(now);
                 next_tick = now + TICK_NS;
                 if self.owner.stop() {
+                    self.finish(feature);
                     return Ok(Ending::Stopped);
                 }
             }
         }
+    }
+
+    /// What was on the rings when the stop came is worked on, unless that takes too long. Nothing more comes to a ring that
+    /// has no other taker.
+    fn finish<F: Feature>(&mut self, feature: &mut F) {
+        let (ends, last) = (self.taker.ends(), clock::monotonic_ns() + FINISH_WITHIN_NS);
+        let mut out = Outputs::new(F::ID, &mut self.records, &mut self.verdicts).sending(&mut self.sends);
+        while !self.taker.has_passed(&ends) && clock::monotonic_ns() < last {
+            if self.taker.poll(feature, &mut out, clock::monotonic_ns) == 0 {
+                break; // the pieces of a frame whose end did not come
+            }
+            std::thread::sleep(Duration::from_nanos(self.owner.delay_ns().min(LONGEST_DELAY_NS)));
+        }
+        let now = clock::monotonic_ns();
+        feature.on_tick(now, &mut out);
+        self.show(now);
     }
 }
 
@@ -281,6 +298,9 @@ const NAP: Duration = Duration::from_micros(50);
 
 /// The longest that a worker rests after a batch because its owner wants to see it slow: it still ticks and hears a stop.
 pub const LONGEST_DELAY_NS: u64 = 1_000_000_000;
+
+/// How long a worker that is asked to stop works on what it has.
+const FINISH_WITHIN_NS: u64 = 2_000_000_000;
 
 /// Busy rings are left for the clock after this many batches: some hundred microseconds at full rate.
 const BATCHES_BETWEEN_LOOKS: u32 = 64;

@@ -3,7 +3,7 @@
 use heapless::Vec as Fixed;
 use weir_dataplane_io::umem::UmemView;
 use weir_dataplane_io::wait::EventFd;
-use weir_dataplane_ring::{RxReader, TakerCursors};
+use weir_dataplane_ring::{RxReader, SLOTS, TakerCursors};
 use weir_ebpf_abi::meta::{FrameMeta, NO_RULE};
 
 use crate::batch::{BATCH_FRAMES, Batch, FrameView};
@@ -44,6 +44,9 @@ pub struct TakerCounts {
     pub kicks: u64,
 }
 
+/// Where each ring of a taker ended at some time.
+pub struct Ends(Fixed<u64, SLOTS>);
+
 /// All rings of one worker.
 pub struct Taker {
     rings: Vec<TakerRing>,
@@ -76,6 +79,18 @@ impl Taker {
     #[must_use]
     pub fn counts(&self) -> TakerCounts {
         self.counts
+    }
+
+    /// Where the rings end now, by ring.
+    #[must_use]
+    pub fn ends(&self) -> Ends {
+        Ends(self.rings.iter().map(|ring| ring.cursor + u64::from(ring.reader.available(ring.cursor))).collect())
+    }
+
+    /// Whether all that was on the rings then is finished.
+    #[must_use]
+    pub fn has_passed(&self, ends: &Ends) -> bool {
+        self.rings.iter().zip(&ends.0).all(|(ring, end)| ring.cursor >= *end)
     }
 
     /// Hands at most one batch of every ring to `feature` and publishes the cursors. `clock` is read once for each batch.

@@ -258,17 +258,20 @@ pub(super) fn drops(view: &View, status: &Status, width: usize) -> Vec<Line<'sta
 /// Processes with memory and CPU.
 pub(super) fn processes(view: &View, status: &Status, width: usize) -> Vec<Line<'static>> {
     let mut lines = vec![title("Processes: memory, CPU, restarts", width, view.symbols)];
-    lines.extend(status.processes.iter().map(|process| {
+    lines.extend(status.processes.iter().flat_map(|process| {
         let pid = if process.pid == 0 { "-".to_owned() } else { process.pid.to_string() };
         let restarts = format!("{} restarts", process.restarts);
-        Row::new(width, &view.symbols)
+        let row = Row::new(width, &view.symbols)
             .text(&process.name, 20, PLAIN)
             .number(&pid, 8, DIM)
             .text(process.state.as_str(), 11, state_style(process.state))
             .number(&bytes(process.pss_bytes), 9, PLAIN)
             .number(&percent(process.cpu_percent), 6, PLAIN)
             .text(&restarts, 11, if process.restarts > 0 { LESS } else { DIM })
-            .rest(process.last_exit.as_deref().unwrap_or_default(), DIM)
+            .rest(process.last_exit.as_deref().unwrap_or_default(), DIM);
+        let note =
+            |note: String| Row::new(width, &view.symbols).text("", 2, DIM).rest(&note, state_style(process.state));
+        std::iter::once(row).chain(process.notes().map(note)).collect::<Vec<_>>()
     }));
     or_none(lines, "no process")
 }
@@ -295,7 +298,7 @@ fn state_style(state: ProcessState) -> Style {
     match state {
         ProcessState::Running => GOOD,
         ProcessState::Starting | ProcessState::Stopping => LESS,
-        ProcessState::BackingOff | ProcessState::Stopped => BAD,
+        ProcessState::Stalled | ProcessState::BackingOff | ProcessState::Parked | ProcessState::Stopped => BAD,
     }
 }
 

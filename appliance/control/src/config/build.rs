@@ -5,11 +5,13 @@ mod resources;
 mod services;
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde_saphyr::{Location, Spanned};
 
+mod supervise;
 mod tcp;
 
 use super::judge::{Judge, Refused};
@@ -49,6 +51,7 @@ pub(super) fn build(file: &raw::File) -> Result<Config, ConfigError> {
     let control = file.control.as_ref().map(control).transpose()?.unwrap_or_default();
     let log = file.log.as_ref().map(log).transpose()?.unwrap_or_default();
     let tcp = file.tcp.as_ref().map(tcp::tcp).transpose()?.unwrap_or_default();
+    let supervise = file.supervise.as_ref().map(supervise::supervise).transpose()?.unwrap_or_default();
     let wait = optional(file.wait.as_ref())?.unwrap_or_default();
     Ok(Config {
         interfaces,
@@ -64,6 +67,7 @@ pub(super) fn build(file: &raw::File) -> Result<Config, ConfigError> {
         services,
         log,
         tcp,
+        supervise,
         control,
     })
 }
@@ -141,6 +145,19 @@ pub(super) fn typed<T>(text: &Text, read: impl FnOnce(&str) -> Result<T, Problem
     read(&text.value).map_err(|problem| ConfigError::at(text.referenced, problem))
 }
 
+/// Types a whole number that has bounds and a default.
+fn within(text: Option<&Text>, what: &str, range: RangeInclusive<u32>, default: u32) -> Result<u32, ConfigError> {
+    let read = |text: &str| {
+        let value = number(text, what)?;
+        if range.contains(&value) {
+            return Ok(value);
+        }
+        let (least, most) = (range.start(), range.end());
+        Err(Problem::new(text, format!("{what}: from {least} to {most}"), format!("write {default}")))
+    };
+    text.map_or(Ok(default), |text| typed(text, read))
+}
+
 fn takers(list: Option<&List<String>>) -> Result<Vec<FeatureName>, ConfigError> {
     each(list, |_, name| value(name))
 }
@@ -206,6 +223,7 @@ fn features(file: &raw::File) -> Result<BTreeMap<FeatureName, FeatureSpec>, Conf
         if let Some(raw) = raw {
             spec.enabled = raw.enabled.as_ref().map_or(Ok(spec.enabled), |text| typed(text, read_switch))?;
             spec.wait = optional(raw.wait.as_ref())?.unwrap_or(spec.wait);
+            spec.run = optional(raw.run.as_ref())?.unwrap_or(spec.run);
             spec.send_mbit = raw.send_mbit.as_ref().map(|text| typed(text, read_cap)).transpose()?;
         }
         features.insert(name, spec);

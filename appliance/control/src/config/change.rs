@@ -6,6 +6,7 @@ use crate::flags::{self, Standing};
 use crate::name::{AgentId, FlagName, InterfaceName, RuleName, ServiceName};
 use crate::problem::Problem;
 use crate::share::Share;
+use crate::taker::FeatureName;
 
 /// Steps of schedules that a change's reason tells one by one.
 const SENTENCES: usize = 3;
@@ -216,6 +217,20 @@ impl Config {
             done.push(format!("and {more} flags more"));
         }
         (!done.is_empty()).then(|| (changed, done.join("; ")))
+    }
+
+    /// The configuration in which this becomes of a feature's worker.
+    ///
+    /// # Errors
+    /// The feature is not enabled.
+    pub fn set_run(&self, name: FeatureName, run: Run) -> Result<Self, Problem> {
+        let mut changed = self.clone();
+        let Some(spec) = changed.features.get_mut(&name).filter(|spec| spec.enabled) else {
+            let cure = format!("write `features: {{{name}: {{enabled: true}}}}` and start weir again");
+            return Err(Problem::new(name.to_string(), "this feature is not enabled, so it has no rings", cure));
+        };
+        spec.run = run;
+        Ok(changed)
     }
 
     pub(super) fn judged(self) -> Result<Self, Problem> {

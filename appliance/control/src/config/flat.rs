@@ -10,8 +10,8 @@ use super::{Config, ResourceSpec};
 /// Keys of the file that change while weir runs. All others are read when it starts: sockets are bound, memory is
 /// taken, processes are started by them.
 const LIVE: [&str; 5] = ["rules", "flags", "program_flags", "agents", "services"];
-/// What of a feature changes while weir runs as well: the end of the path of its cap.
-const LIVE_OF_FEATURE: &str = ".send_mbit";
+/// What of a feature changes while weir runs as well: the ends of the paths of its cap and of its worker.
+const LIVE_OF_FEATURE: [&str; 2] = [".send_mbit", ".run"];
 
 /// What features may use changes while weir runs, but for what holds them to their memory: groups are made at the start.
 const LIVE_RESOURCES: [&str; 2] = ["resources.features.", "resources.borrow"];
@@ -33,7 +33,7 @@ pub struct Difference {
 
 /// Whether the value at a path can change while weir runs.
 fn is_live(path: &str) -> bool {
-    path.starts_with("features.") && path.ends_with(LIVE_OF_FEATURE)
+    path.starts_with("features.") && LIVE_OF_FEATURE.iter().any(|end| path.ends_with(end))
         || LIVE_RESOURCES.iter().any(|start| path.starts_with(start))
         || LIVE
             .iter()
@@ -84,7 +84,8 @@ impl Config {
     pub fn with_live_part_of(&self, next: &Self) -> Self {
         let mut features = self.features.clone();
         for (name, spec) in &mut features {
-            spec.send_mbit = next.features.get(name).and_then(|next| next.send_mbit);
+            let next = next.features.get(name).copied().unwrap_or_default();
+            (spec.send_mbit, spec.run) = (next.send_mbit, next.run);
         }
         let resources = ResourceSpec { memory_limit: self.resources.memory_limit, ..next.resources.clone() };
         Self {

@@ -30,6 +30,12 @@ pub const STREAM_BUFFERS_MIB: std::ops::RangeInclusive<u32> = 1..=1024;
 pub const STREAM_CREDIT: std::ops::RangeInclusive<u32> = 1..=1_048_576;
 /// Seconds in which a begun message has to go on.
 pub const STREAM_STALL_SECONDS: std::ops::RangeInclusive<u32> = 1..=3600;
+/// Seconds without progress after which a process counts as stalled: one that rests on purpose rests for a second at most.
+pub const STALL_SECONDS: std::ops::RangeInclusive<u32> = 2..=3600;
+/// Deaths of a feature that park it.
+pub const PARK_DEATHS: std::ops::RangeInclusive<u32> = 1..=100;
+/// Seconds in which these deaths count together.
+pub const PARK_WITHIN_SECONDS: std::ops::RangeInclusive<u32> = 1..=3600;
 /// Addresses that streams are listened for at.
 pub const MAX_LISTEN: usize = 16;
 /// Cap on what a feature sends, in Mbit/s: below one a jumbo frame takes longer than a person waits; the fastest port there

@@ -29,7 +29,7 @@ pub use placement::{BusyPollSpec, ChannelWish, CpuWish, PlacementSpec, Spread, S
 pub use rooms::*;
 pub use stored::{KINDS, StoredError};
 
-use crate::taker::FeatureName;
+use crate::taker::{FeatureName, TakerSet};
 
 /// Everything that `weir up` needs to know. Only [`Config::parse`] and the checked changes
 /// ([`Config::add_rule`] and its like) make one, so whoever holds it holds a valid one.
@@ -48,6 +48,7 @@ pub struct Config {
     pub(crate) services: Vec<ServiceSpec>,
     pub(crate) log: LogSpec,
     pub(crate) tcp: TcpSpec,
+    pub(crate) supervise: SuperviseSpec,
     pub(crate) control: ControlSpec,
 }
 
@@ -93,6 +94,17 @@ impl Config {
     /// The features that run.
     pub fn enabled(&self) -> impl Iterator<Item = FeatureName> {
         self.features.iter().filter(|(_, spec)| spec.enabled).map(|(name, _)| *name)
+    }
+
+    /// Enabled features whose workers do not run, because somebody said so or they died too often.
+    pub fn not_running(&self) -> TakerSet {
+        let idle = self.features.iter().filter(|(_, spec)| spec.enabled && spec.run != Run::Started);
+        idle.map(|(name, _)| *name).collect()
+    }
+
+    /// What becomes of a feature's worker; started where nothing is said.
+    pub fn run(&self, name: FeatureName) -> Run {
+        self.features.get(&name).map(|spec| spec.run).unwrap_or_default()
     }
 
     /// The rules, first match first.
@@ -141,6 +153,11 @@ impl Config {
         &self.tcp
     }
 
+    /// When processes are ended, and when features are given up.
+    pub fn supervise(&self) -> SuperviseSpec {
+        self.supervise
+    }
+
     /// The control socket.
     pub fn control(&self) -> &ControlSpec {
         &self.control
@@ -163,6 +180,7 @@ impl Default for Config {
             services: Vec::new(),
             log: LogSpec::default(),
             tcp: TcpSpec::default(),
+            supervise: SuperviseSpec::default(),
             control: ControlSpec::default(),
         }
     }

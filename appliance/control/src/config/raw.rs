@@ -33,6 +33,7 @@ pub(super) struct File {
     pub(super) services: Option<List<Service>>,
     pub(super) log: Option<Log>,
     pub(super) tcp: Option<Tcp>,
+    pub(super) supervise: Option<Supervise>,
     pub(super) control: Option<Control>,
 }
 
@@ -120,6 +121,7 @@ pub(super) struct Feature {
     pub(super) enabled: Option<Text>,
     pub(super) wait: Option<Text>,
     pub(super) send_mbit: Option<Text>,
+    pub(super) run: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -223,6 +225,14 @@ pub(super) struct Tcp {
     pub(super) buffers_mib: Option<Text>,
     pub(super) credit: Option<Text>,
     pub(super) stall_seconds: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Supervise {
+    pub(super) stall_seconds: Option<Text>,
+    pub(super) park_deaths: Option<Text>,
+    pub(super) park_within_seconds: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -55,11 +55,13 @@ mod flags;
 mod programs;
 mod resources;
 mod services;
+mod supervise;
 
 pub use flags::*;
 pub use programs::*;
 pub use resources::*;
 pub use services::*;
+pub use supervise::*;
 
 words! {
     /// How the classifier shall be attached.
@@ -223,11 +225,13 @@ pub struct FeatureSpec {
     /// Most Mbit/s of frames it may send, in [`SEND_MBIT`](super::SEND_MBIT), counted from the Ethernet header to the last byte
     /// before the check sequence (default: no cap).
     pub send_mbit: Option<u32>,
+    /// Whether its worker runs now (default started); a feature that is not enabled has no rings either.
+    pub run: Run,
 }
 
 impl Default for FeatureSpec {
     fn default() -> Self {
-        Self { enabled: true, wait: WaitMode::Poll, send_mbit: None }
+        Self { enabled: true, wait: WaitMode::Poll, send_mbit: None, run: Run::Started }
     }
 }
 

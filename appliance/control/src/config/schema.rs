@@ -54,6 +54,7 @@ fn known() -> Vec<(&'static str, Value)> {
         ("resources.features.*.borrow", json!({"type": "boolean"})),
         ("features.*.enabled", json!({"type": "boolean"})),
         ("features.*.wait", wait()),
+        ("features.*.run", words(Run::ALL.iter().map(|word| word.as_str()).collect())),
         ("features.*.send_mbit", whole(*SEND_MBIT.start(), *SEND_MBIT.end())),
         ("rules[].action", words(RuleAction::ALL.iter().map(|word| word.as_str()).collect())),
         ("rules[].to[]", feature()),
@@ -75,6 +76,9 @@ fn known() -> Vec<(&'static str, Value)> {
         ("log.segment_mib", whole(*SEGMENT_MIB.start(), *SEGMENT_MIB.end())),
         ("log.when_full", words(WhenFull::ALL.iter().map(|word| word.as_str()).collect())),
         ("log.folder", of("^/")),
+        ("supervise.stall_seconds", whole(*STALL_SECONDS.start(), *STALL_SECONDS.end())),
+        ("supervise.park_deaths", whole(*PARK_DEATHS.start(), *PARK_DEATHS.end())),
+        ("supervise.park_within_seconds", whole(*PARK_WITHIN_SECONDS.start(), *PARK_WITHIN_SECONDS.end())),
         ("control.socket", of("^/.*[^/]$")),
     ]
 }
@@ -210,6 +214,7 @@ mod tests {
                         format!("resources: {{features: {{streaming: {{accelerator: {device}}}}}}}")
                     }
                     "features.*.wait" => format!("features: {{streaming: {{wait: {word}}}}}"),
+                    "features.*.run" => format!("features: {{streaming: {{run: {word}}}}}"),
                     path => path.split('.').rev().fold(word.to_string(), |inner, key| format!("{{{key}: {inner}}}")),
                 };
                 assert!(Config::parse(&file).is_ok(), "{path}: {word}: {file}\n{:?}", Config::parse(&file));

@@ -3,16 +3,21 @@
 
 use std::collections::BTreeMap;
 
-use super::{AgentSpec, Config, ConfigError, FlagSpec, RuleSpec};
+use super::{AgentSpec, Config, ConfigError, FlagSpec, RuleSpec, Run};
 use crate::name::RuleName;
 use crate::problem::Problem;
 use crate::resources::{Entry, Key, Kind, StoreError};
+use crate::taker::FeatureName;
 
 /// Kinds of the resources that a configuration is made of. Of the settings only those named here belong to it.
 pub const KINDS: [Kind; 4] = [Kind::Rules, Kind::Flags, Kind::Agents, Kind::Settings];
 
 /// Names of the rules, first match first.
 const ORDER: &str = "rule-order";
+
+/// Beginning of the name of the setting that says what becomes of a feature's worker; none where it runs. Each is of its
+/// own, so that its last change says who stopped the feature and why.
+const RUN: &str = "run-";
 
 /// Resources that are no configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,10 +56,16 @@ impl Config {
             Kind::Rules | Kind::Flags | Kind::Agents => true,
             Kind::Settings => {
                 let own = [Self::REST_RESOURCE, ORDER, Self::SERVICES_RESOURCE, Self::PROGRAM_FLAGS_RESOURCE];
-                own.contains(&key.name())
+                own.contains(&key.name()) || key.name().starts_with(RUN)
             }
             Kind::Models | Kind::Experiments | Kind::Tokens => false,
         }
+    }
+
+    /// Name of the setting that says what becomes of a feature's worker.
+    #[must_use]
+    pub fn run_resource(feature: FeatureName) -> String {
+        format!("{RUN}{feature}")
     }
 
     /// The resources that this configuration is.
@@ -87,7 +98,15 @@ impl Config {
         if let Some(flags) = &self.program_flags {
             put(Kind::Settings, Self::PROGRAM_FLAGS_RESOURCE.to_owned(), serde_json::to_vec(flags.as_str()))?;
         }
+        let mut features = self.features.clone();
+        for (name, spec) in &mut features {
+            let run = std::mem::take(&mut spec.run);
+            if run != Run::Started {
+                put(Kind::Settings, Self::run_resource(*name), serde_json::to_vec(&run))?;
+            }
+        }
         let rest = Self {
+            features,
             rules: Vec::new(),
             flags: Vec::new(),
             program_flags: None,
@@ -117,6 +136,13 @@ impl Config {
         config.flags.sort_by(|one, other| one.name.cmp(&other.name));
         config.agents = all::<AgentSpec>(entries, Kind::Agents)?;
         config.agents.sort_by_key(|agent| agent.id);
+        for entry in entries.iter().filter(|entry| entry.key.kind() == Kind::Settings) {
+            // A feature that this build does not have has no worker either.
+            let feature = entry.key.name().strip_prefix(RUN).and_then(|name| name.parse::<FeatureName>().ok());
+            if let Some(spec) = feature.and_then(|name| config.features.get_mut(&name)) {
+                spec.run = read(entry)?;
+            }
+        }
         config.services = found(Self::SERVICES_RESOURCE).map(read).transpose()?.unwrap_or_default();
         let flags: Option<String> = found(Self::PROGRAM_FLAGS_RESOURCE).map(read).transpose()?;
         config.program_flags = flags.map(|text| text.parse()).transpose()?;

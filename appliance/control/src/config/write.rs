@@ -27,9 +27,9 @@ impl Config {
         writeln!(out, "resources: {}", self.resources)?;
         writeln!(out, "wait: {}", self.wait)?;
         writeln!(out, "features:")?;
-        for (name, FeatureSpec { enabled, wait, send_mbit }) in &self.features {
+        for (name, FeatureSpec { enabled, wait, send_mbit, run }) in &self.features {
             let cap = send_mbit.map(|mbit| format!(", send_mbit: {mbit}")).unwrap_or_default();
-            writeln!(out, "  {name}: {{enabled: {enabled}, wait: {wait}{cap}}}")?;
+            writeln!(out, "  {name}: {{enabled: {enabled}, wait: {wait}{cap}, run: {run}}}")?;
         }
         list(out, "rules", &self.rules, |spec| {
             let to = if spec.to.is_empty() { String::new() } else { format!(", to: {}", names(&spec.to)) };
@@ -63,6 +63,11 @@ impl Config {
         writeln!(
             out,
             "tcp: {{listen: [{listen}], connections: {connections}, buffers_mib: {buffers_mib}, credit: {credit}, stall_seconds: {stall_seconds}}}"
+        )?;
+        let SuperviseSpec { stall_seconds, park_deaths, park_within_seconds } = self.supervise;
+        writeln!(
+            out,
+            "supervise: {{stall_seconds: {stall_seconds}, park_deaths: {park_deaths}, park_within_seconds: {park_within_seconds}}}"
         )?;
         writeln!(out, "control: {{socket: {}}}", quoted(&self.control.socket.to_string_lossy()))
     }

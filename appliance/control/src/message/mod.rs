@@ -6,6 +6,7 @@
 mod bench;
 mod change;
 mod doctor;
+mod feature;
 mod flag;
 mod flow;
 mod line;
@@ -24,6 +25,7 @@ mod why;
 pub use bench::{BenchReport, BenchRow, Better};
 pub use change::{Changed, ConfigRequest, ConfigValue, HistoryRow};
 pub use doctor::{Check, CheckState, DoctorReport};
+pub use feature::FeatureStanding;
 pub use flag::{FlagChange, FlagStatus, VariantAnswer, VariantError};
 pub use flow::{FlowTuple, HexBytes};
 pub use line::{LineError, MAX_LINE_BYTES, read_line, write_line};

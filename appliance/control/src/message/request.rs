@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{Changed, ConfigRequest, ConfigValue, HistoryRow};
 use super::{
-    AgentStatus, FlagChange, FlagStatus, FlowExplanation, FlowTuple, HexBytes, ResourcesReport, RuleStatus,
-    ServiceStatus, Status, VariantAnswer, WhyFrame,
+    AgentStatus, FeatureStanding, FlagChange, FlagStatus, FlowExplanation, FlowTuple, HexBytes, ResourcesReport,
+    RuleStatus, ServiceStatus, Status, VariantAnswer, WhyFrame,
 };
-use crate::config::{AgentSpec, Difference, FlagSpec, RuleSpec, ServiceSpec};
+use crate::config::{AgentSpec, Difference, FlagSpec, RuleSpec, Run, ServiceSpec};
 use crate::keeper::Manner;
 use crate::name::{AgentId, FlagName, RuleName, ServiceName};
 use crate::problem::Problem;
@@ -135,6 +135,26 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<u64>,
     },
+    /// The features with their workers.
+    #[serde(rename = "feature.list")]
+    FeatureList,
+    /// A feature's worker is started, stopped or parked. It stays so over restarts.
+    #[serde(rename = "feature.run")]
+    FeatureRun {
+        /// The feature.
+        name: FeatureName,
+        /// What becomes of its worker.
+        run: Run,
+    },
+    /// A feature's worker finishes what it has and is started again.
+    #[serde(rename = "feature.restart")]
+    FeatureRestart {
+        /// The feature.
+        name: FeatureName,
+        /// Why.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
     /// Why a flow or a frame goes where it goes.
     #[serde(rename = "why")]
     Why(WhyQuestion),
@@ -218,6 +238,8 @@ pub enum Answer {
     Document(Option<String>),
     /// To `flag.ask`.
     Variant(VariantAnswer),
+    /// To `feature.list`, by name.
+    Features(Vec<FeatureStanding>),
     /// To `why` about a flow.
     Flow(Box<FlowExplanation>),
     /// To `why` about a frame.
@@ -232,7 +254,7 @@ pub enum Answer {
     Differences(Vec<Difference>),
     /// To `config`, `history`, newest first.
     History(Vec<HistoryRow>),
-    /// To `chaos.slow`, and to `stop`.
+    /// To `chaos.slow`, `feature.restart` and `stop`.
     Done(Done),
 }
 

@@ -227,8 +227,12 @@ pub enum ProcessState {
     Starting,
     /// At work.
     Running,
+    /// It has frames and finishes none.
+    Stalled,
     /// Died; waiting before it is started again.
     BackingOff,
+    /// It died too often; not started again before somebody asks for it.
+    Parked,
     /// Ending in good order.
     Stopping,
     /// Ended, and will not be started again.
@@ -241,7 +245,9 @@ impl ProcessState {
         match self {
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Stalled => "stalled",
             Self::BackingOff => "backing-off",
+            Self::Parked => "parked",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
         }
@@ -266,6 +272,25 @@ pub struct ProcessStatus {
     /// How it ended last, if it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,
+    /// Why it is in this state, where that is not plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Milliseconds until it is started again, if it waits for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_in_ms: Option<u64>,
+}
+
+impl ProcessStatus {
+    /// Why it is in its state and when it is started again, a line each.
+    pub fn notes(&self) -> impl Iterator<Item = String> {
+        notes(self.again_in_ms, self.reason.as_deref())
+    }
+}
+
+/// Why a process is in its state and when it is started again, a line each.
+pub(super) fn notes(again_in_ms: Option<u64>, reason: Option<&str>) -> impl Iterator<Item = String> {
+    let again = again_in_ms.map(|ms| format!("starts again in {:.1} s", ms as f64 / 1000.0));
+    [reason.map(str::to_owned), again].into_iter().flatten()
 }
 
 /// One ring: a queue's class.
@@ -383,6 +408,9 @@ pub struct FeatureStatus {
     pub name: FeatureName,
     /// What its worker is doing.
     pub state: ProcessState,
+    /// Why, where that is not plain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Frames taken: of the wire as in [`Counters::per_taker`], of streams since the dataplane started.
     pub frames: u64,
     /// Events in them.

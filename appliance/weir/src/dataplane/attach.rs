@@ -70,7 +70,10 @@ fn attend(dataplane: &Arc<Dataplane>, connection: &Channel) -> Result<()> {
     let pid = connection.peer()?.pid;
     let id = dataplane.takers.next_id();
     dataplane.shares.admit(&name, pid);
-    let lent = lend(dataplane, connection, &name, id);
+    let lent = match dataplane.is_not_to_run(&name) {
+        Some(run) => Err(anyhow!("the feature is {run}; start it: weir feature start {name}")),
+        None => lend(dataplane, connection, &name, id),
+    };
     let mut lent = lent.with_context(|| format!("worker {name} is turned away")).inspect_err(|_| {
         dataplane.shares.leave(&name, pid);
         leave(dataplane, id);
@@ -82,6 +85,7 @@ fn attend(dataplane: &Arc<Dataplane>, connection: &Channel) -> Result<()> {
         pid,
         restarts: hello.restarts,
         state: TakerState::Starting,
+        leaving: false,
         stop,
     });
     let outcome = watch(dataplane, connection, &mut words, &name, id, &mut lent);

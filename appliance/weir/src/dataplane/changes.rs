@@ -11,11 +11,12 @@ use weir_appliance_control::message::{Answer, Changed, ConfigRequest, ConfigValu
 use weir_appliance_control::name::FlagName;
 use weir_appliance_control::problem::Problem;
 use weir_appliance_control::resources::{Change, Clock, DurableStore, Retention, Revision, SystemClock};
+use weir_appliance_control::taker::TakerSet;
 use weir_dataplane_pool::pool::Request;
 
 use super::control::{install, internal};
 use super::steering::{Steering, steering};
-use super::{Dataplane, flags, lock};
+use super::{Dataplane, features, flags, lock};
 use crate::place::Place;
 use crate::seed::Seed;
 
@@ -57,19 +58,20 @@ pub(super) fn open(place: &Place, seed: &Seed, restarts: u32) -> Result<Keeper> 
 }
 
 /// The classifier and what the other threads read, as the keeper's target.
-struct InForce<'a> {
+pub(super) struct InForce<'a> {
     dataplane: &'a Dataplane,
-    prepared: Option<(Config, Steering)>,
+    prepared: Option<(Config, Steering, TakerSet)>,
 }
 
 impl<'a> InForce<'a> {
-    fn of(dataplane: &'a Dataplane) -> Self {
+    pub(super) fn of(dataplane: &'a Dataplane) -> Self {
         Self { dataplane, prepared: None }
     }
 
-    /// Gives the classifier and the streams what they steer by, and the pool what may be sent.
-    fn put(&self, config: &Config, steering: &Steering) -> Result<()> {
+    /// Gives the classifier and the streams what they steer by, and the pool what may be sent; those of `off` get no frames.
+    fn put(&self, config: &Config, steering: &Steering, off: TakerSet) -> Result<()> {
         let dataplane = self.dataplane;
+        features::open(dataplane, off)?;
         install(&mut lock(&dataplane.classifier), steering, &dataplane.classes, &dataplane.ports)?;
         dataplane.streams.as_ref().map_or(Ok(()), |streams| streams.steer(steering))?;
         let (agents, caps) = (steering.agents.clone(), dataplane.sends.caps(config));
@@ -82,24 +84,43 @@ impl<'a> InForce<'a> {
 impl Target for InForce<'_> {
     fn prepare(&mut self, next: &Config) -> Result<(), Problem> {
         self.dataplane.shares.judge(next)?;
-        let steering = steering(next, &self.dataplane.classes, &self.dataplane.ports, &self.dataplane.health)?;
-        self.prepared = Some((next.clone(), steering));
+        self.dataplane.features.await_started(&lock(&self.dataplane.config), next);
+        let off = self.dataplane.features.off(next);
+        self.prepared = Some((next.clone(), steering_of(self.dataplane, next, off)?, off));
         Ok(())
     }
 
     fn install(&mut self) -> Result<(), Problem> {
-        let Some((next, steering_next)) = self.prepared.take() else { return Ok(()) };
+        let Some((next, steering_next, off)) = self.prepared.take() else { return Ok(()) };
         let mut config = lock(&self.dataplane.config);
-        if let Err(error) = self.put(&next, &steering_next) {
+        if let Err(error) = self.put(&next, &steering_next, off) {
             // One of the two may have it already: both get back what they had.
-            let former = steering(&config, &self.dataplane.classes, &self.dataplane.ports, &self.dataplane.health)?;
-            self.put(&config, &former).map_err(internal)?;
+            let off = put_again(self.dataplane, &config).map_err(internal)?;
+            features::close(self.dataplane, off);
             return Err(internal(error));
         }
         *config = next;
+        // In this order: the supervisor knows why a worker ends before it does.
+        features::tell(self.dataplane, &config);
+        features::close(self.dataplane, off);
         self.dataplane.health.look_again();
         Ok(())
     }
+}
+
+fn steering_of(dataplane: &Dataplane, config: &Config, off: TakerSet) -> Result<Steering, Problem> {
+    steering(config, off, &dataplane.classes, &dataplane.ports, &dataplane.health)
+}
+
+/// Puts in force what is in force, for those who are given frames now; who are not.
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn put_again(dataplane: &Dataplane, config: &Config) -> Result<TakerSet> {
+    let off = dataplane.features.off(config);
+    let steering = steering_of(dataplane, config, off).map_err(|problem| anyhow!("{problem}"))?;
+    InForce::of(dataplane).put(config, &steering, off)?;
+    Ok(off)
 }
 
 /// Makes one change of the configuration in force. Changes follow each other: the keeper is locked meanwhile.

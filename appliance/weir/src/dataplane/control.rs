@@ -22,7 +22,7 @@ use weir_ebpf_loader::Classifier;
 use super::classes::KernelClasses;
 use super::setup::Port;
 use super::steering::Steering;
-use super::{Dataplane, changes, explain, flags, lock, services, status};
+use super::{Dataplane, changes, explain, features, flags, lock, services, status};
 use crate::place::Place;
 use crate::records;
 
@@ -122,6 +122,10 @@ fn answer(dataplane: &Dataplane, author: &str, request: Request) -> Result<Answe
         Request::FlagAsk { flag, key, context, at } => {
             flags::ask(dataplane, &flag, &key, context, at).map(Answer::Variant)
         }
+        Request::FeatureList => Ok(Answer::Features(features::list(dataplane))),
+        Request::FeatureRestart { name, reason } => {
+            features::restart(dataplane, author, name, &reason).map(Answer::Done)
+        }
         Request::FlagKill { name, reason } => changes::kill(dataplane, author, &name, &reason).map(Answer::Changed),
         Request::Why(WhyQuestion::Frame(bytes)) => {
             explain::frame(dataplane, &bytes.0).map(|why| Answer::Frame(Box::new(why)))
@@ -142,6 +146,7 @@ fn answer(dataplane: &Dataplane, author: &str, request: Request) -> Result<Answe
         | Request::SteerRemove { .. }
         | Request::AgentSet { .. }
         | Request::AgentRemove { .. }
+        | Request::FeatureRun { .. }
         | Request::FlagSet { .. }
         | Request::FlagPut { .. }
         | Request::FlagRemove { .. }
@@ -198,6 +203,7 @@ fn change(dataplane: &Dataplane, author: &str, manner: &Manner, request: Request
             Ok((config.set_agent(agent)?, text))
         }
         Request::AgentRemove { id } => Ok((config.remove_agent(id)?, format!("agent {id} removed"))),
+        Request::FeatureRun { name, run } => features::change(config, name, run),
         Request::FlagSet { name, change } => {
             let next = config.set_flag(change.of(&name, config.flag(&name).ok()))?;
             let text = flags::said(&next, &name);

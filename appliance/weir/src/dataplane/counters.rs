@@ -12,6 +12,7 @@ use anyhow::Result;
 use weir_appliance_control::message::{Counters, Loss};
 use weir_dataplane_pool::ledger::Lost;
 use weir_ebpf_abi::reason::Reason;
+use weir_ebpf_loader::Classifier;
 
 use super::{Dataplane, Ring, lock};
 
@@ -34,7 +35,28 @@ pub(super) fn lost(ring: &Ring, mirrors: bool) -> Result<Lost> {
 /// # Errors
 /// When the kernel does not give a counter.
 pub(super) fn balance(dataplane: &Dataplane) -> Result<Counters> {
-    let totals = lock(&dataplane.classifier).counters()?;
+    balance_of(dataplane, &lock(&dataplane.classifier))
+}
+
+/// The balance in a sentence.
+pub(super) fn sentence(counters: &Counters) -> String {
+    let Counters { received, passed, forwarded, delivered, .. } = counters;
+    let reasons = counters.dropped.iter().map(|(reason, count)| format!("{reason} {count}"));
+    let reasons = reasons.collect::<Vec<_>>().join(", ");
+    let taken = counters.per_taker.iter().map(|(name, count)| format!("{name} {count}"));
+    let taken = taken.collect::<Vec<_>>().join(", ");
+    let dropped = counters.dropped_total();
+    format!(
+        "{received} received = {passed} passed + {dropped} dropped ({reasons}) + {forwarded} forwarded + {delivered} delivered (taken: {taken})"
+    )
+}
+
+/// The balance, for who has the classifier already.
+///
+/// # Errors
+/// When the kernel does not give a counter.
+pub(super) fn balance_of(dataplane: &Dataplane, classifier: &Classifier) -> Result<Counters> {
+    let totals = classifier.counters()?;
     let mut counters = Counters {
         received: totals.received.frames,
         passed: totals.passed.frames,

@@ -1,13 +1,16 @@
 //! `weir why` against the running box: the kernel's own program is asked, and live counters say what came of it.
 
+use weir_appliance_control::class::takers;
 use weir_appliance_control::message::{FlowExplanation, FlowTuple, Verdict, WhyFrame, WhyStep};
 use weir_appliance_control::problem::Problem;
+use weir_appliance_control::taker::Taker;
 use weir_dataplane_io::clock;
 use weir_ebpf_abi::explain::Explanation;
 use weir_ebpf_abi::flow::FlowVerdict;
 use weir_ebpf_abi::maglev::SLOTS;
 
 use super::control::internal;
+use super::steering::is_taken;
 use super::{Dataplane, counters, flags, lock};
 use crate::why;
 
@@ -95,12 +98,16 @@ fn describe(entry: FlowVerdict, now_s: u64) -> (String, String) {
 }
 
 fn rule(dataplane: &Dataplane, explanation: &Explanation, verdict: &Verdict) -> Result<WhyStep, Problem> {
-    let count = lock(&dataplane.config).rules().len();
+    let config = lock(&dataplane.config).clone();
+    let (count, off) = (config.rules().len(), dataplane.features.off(&config).with(Taker::Sender));
     let (found, because) = match (explanation.rule(), &verdict.rule) {
         (Some(index), Some(name)) => {
             let counts = lock(&dataplane.classifier).rule_counters().map_err(internal)?;
             let packets = counts.get(usize::from(index)).map_or(0, |count| count.frames);
-            (name.clone(), format!("first of {count} rules that matches; it has decided {packets} frames"))
+            let takers = config.rules().get(usize::from(index)).and_then(takers);
+            let idle = takers.is_some_and(|set| !is_taken(set, off));
+            let but = if idle { "; who takes its frames does not run" } else { "" };
+            (name.clone(), format!("first of {count} rules that matches; it has decided {packets} frames{but}"))
         }
         _ => ("none".to_owned(), format!("none of {count} rules matches this flow")),
     };

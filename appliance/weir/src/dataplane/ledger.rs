@@ -12,7 +12,8 @@ use anyhow::{Context, Result};
 use weir_appliance_control::taker::Taker;
 use weir_dataplane_io::shared;
 use weir_dataplane_pool::class::{MAX_TAKERS, Taken};
-use weir_dataplane_pool::ledger::{BookedRing, CLASSES, Ledger};
+pub(super) use weir_dataplane_pool::ledger::CLASSES;
+use weir_dataplane_pool::ledger::{BookedRing, Ledger};
 use weir_dataplane_ring::Memory;
 use weir_ebpf_abi::layout::MAX_CLASSES;
 use weir_ebpf_loader::Classifier;
@@ -22,18 +23,30 @@ use super::classes::KernelClasses;
 
 const _: () = assert!(CLASSES == MAX_CLASSES && Taker::ALL.len() <= MAX_TAKERS);
 
-/// Opens the ledger in the supervisor's memory at `path` and has every ring write its entry.
+/// The supervisor's memory at `path`.
 ///
 /// # Errors
-/// The memory is not there, or the classifier does not say what it has delivered.
-pub(super) fn open(path: &Path, classifier: &Classifier, classes: &KernelClasses, rings: &[Ring]) -> Result<Ledger> {
+/// It is not there.
+pub(super) fn memory(path: &Path) -> Result<Arc<dyn Memory>> {
     let file = File::options().read(true).write(true).open(path);
     let file = file.with_context(|| format!("{}: the supervisor's ledger cannot be opened", path.display()))?;
-    let memory: Arc<dyn Memory> = Arc::new(shared::open_lazily(file.as_fd(), Ledger::LENGTH, true)?);
+    Ok(Arc::new(shared::open_lazily(file.as_fd(), Ledger::LENGTH, true)?))
+}
+
+/// Opens the ledger in the supervisor's memory and has every ring write its entry.
+///
+/// # Errors
+/// The memory is too short, or the classifier does not say what it has delivered.
+pub(super) fn open(
+    memory: &Arc<dyn Memory>,
+    classifier: &Classifier,
+    classes: &KernelClasses,
+    rings: &[Ring],
+) -> Result<Ledger> {
     let mirrors = |number| classes.iter().any(|class| class.number == number && class.egress.is_some());
     let booked: Vec<_> =
         rings.iter().map(|ring| BookedRing { class: ring.class, mirrors: mirrors(ring.class) }).collect();
-    let (ledger, entries) = Ledger::open(&memory, &classifier.counters()?.classes, &booked)?;
+    let (ledger, entries) = Ledger::open(memory, &classifier.counters()?.classes, &booked)?;
     rings.iter().zip(entries).for_each(|(ring, entry)| ring.gauges.enter(entry));
     let past = ledger.past();
     let died = past.delivered.dataplane_died + past.mirrored.dataplane_died;
@@ -48,7 +61,9 @@ pub(super) fn taken(ledger: Option<&Ledger>) -> BTreeMap<String, Arc<Taken>> {
     let past = ledger.map(|ledger| ledger.past().taken).unwrap_or_default();
     let known = Taker::ALL.iter().zip(past).enumerate().filter(|(_, (_, frames))| *frames > 0);
     known
-        .map(|(number, (taker, frames))| (taker.name().to_owned(), Arc::new(Taken { number, frames: frames.into() })))
+        .map(|(number, (taker, frames))| {
+            (taker.name().to_owned(), Arc::new(Taken { number, frames: frames.into(), ..Taken::default() }))
+        })
         .collect()
 }
 
@@ -57,5 +72,5 @@ pub(super) fn taken_of(taken: &mut BTreeMap<String, Arc<Taken>>, name: &str) -> 
     // A name that nobody has would count beside the ledger; the classes know no such taker.
     let number = || Taker::ALL.iter().position(|taker| taker.name() == name).unwrap_or(MAX_TAKERS);
     let entry = taken.entry(name.to_owned());
-    Arc::clone(entry.or_insert_with(|| Arc::new(Taken { number: number(), frames: 0.into() })))
+    Arc::clone(entry.or_insert_with(|| Arc::new(Taken { number: number(), ..Taken::default() })))
 }

@@ -11,6 +11,7 @@ pub(crate) mod classes;
 mod control;
 mod counters;
 mod explain;
+mod features;
 mod flags;
 mod health;
 mod ledger;
@@ -23,10 +24,10 @@ mod shares;
 mod status;
 pub(crate) mod steering;
 mod streams;
+mod supervised;
 mod takers;
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +38,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use weir_appliance_control::class::classes;
-use weir_appliance_control::config::{Config, WaitMode};
+use weir_appliance_control::config::{Config, Run, WaitMode};
 use weir_appliance_control::keeper::Keeper;
 use weir_appliance_control::problem::Problem;
 use weir_dataplane_io::bpffs;
@@ -55,18 +56,23 @@ use weir_ebpf_loader::Classifier;
 use crate::place::{BPF_FS, Place};
 use crate::resources;
 use crate::seed::Seed;
-use crate::supervise::READY_LINE;
+use crate::supervise::Heard;
 use board::Board;
 use classes::KernelClasses;
+use features::Features;
 use sends::{QueueShown, Sends};
 use setup::Port;
 use shares::Shares;
+use steering::is_taken;
+use supervised::Supervised;
 use takers::Takers;
 
 /// SCHED_FIFO priority of the pool. It runs a few percent of the time, and frames wait for it when their ring is full.
 const POOL_PRIORITY: u8 = 60;
 /// Time workers have to stop by themselves when the dataplane ends.
-const WORKERS_STOP_WITHIN: Duration = Duration::from_secs(2);
+const WORKERS_STOP_WITHIN: Duration = Duration::from_millis(2_500);
+/// Time that the ends of those who did not, and the count of what they left, may take.
+const COUNTED_WITHIN: Duration = Duration::from_secs(2);
 /// How often the main thread looks for a signal while nothing happens.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -116,6 +122,8 @@ pub(crate) struct Dataplane {
     pool_wake: EventFd,
     requests: Sender<Request>,
     stopping: AtomicBool,
+    supervised: Supervised,
+    features: Features,
     cpu: Mutex<status::CpuMeter>,
     /// This process mounted the BPF file system.
     mounted: bool,
@@ -148,7 +156,8 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32, ledger: Option<&Path>
     let fresh = !place.pins.exists();
     let pins = place.pins.clone();
     let mut writer = log::open(keeper.config())?;
-    let (dataplane, pool, hostile, streams) = make(place, seed, keeper, restarts, ledger).inspect_err(|_| {
+    let supervised = Supervised::open(ledger, keeper.config())?;
+    let (dataplane, pool, hostile, streams) = make(place, seed, keeper, restarts, supervised).inspect_err(|_| {
         // Pins that were there before belong to a classifier that still forwards; those of this try go with it.
         if fresh {
             let _ = weir_ebpf_loader::remove_pins(&pins);
@@ -170,7 +179,9 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32, ledger: Option<&Path>
     spawn("attach", &dataplane, move |dataplane| attach::serve(dataplane, &attach))?;
     spawn("control", &dataplane, move |dataplane| control::serve(dataplane, &control))?;
     spawn("health", &dataplane, health::watch)?;
-    writeln!(std::io::stdout(), "{READY_LINE}").context("the supervisor does not listen")?;
+    spawn("supervisor", &dataplane, supervised::listen)?;
+    features::begin(&dataplane);
+    dataplane.supervised.say(&Heard::Ready)?;
     while !stop.load(Ordering::Relaxed) && !dataplane.stopping.load(Ordering::Relaxed) {
         if let Ok(found) = hostile.recv_timeout(LOOK_EVERY) {
             dataplane.takers.evict(found.taker, &because(&found));
@@ -178,6 +189,12 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32, ledger: Option<&Path>
         counters::note(&dataplane);
         changes::tick(&dataplane);
         dataplane.shares.tick(&dataplane);
+        supervised::look(&dataplane);
+        features::tick(&dataplane);
+        if dataplane.supervised.is_handing_over() {
+            dataplane.hand_over();
+            return Ok(());
+        }
         if mover.is_finished() {
             return Err(anyhow!("the pool ended; no frame would come back"));
         }
@@ -223,29 +240,29 @@ fn move_frames(dataplane: &Dataplane, pool: Pool, mut epoll: Epoll) {
 type Made = (Dataplane, (Pool, Epoll), Receiver<Hostile>, Option<streams::Parts>);
 
 /// Makes everything in the order in which it can fail: what is taken first is given back by dropping it.
-fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, ledger: Option<&Path>) -> Result<Made> {
+fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Supervised) -> Result<Made> {
     let config = keeper.config().clone();
     let mut cards = placement::Cards::open(&place, &config)?;
     cards.before_binding(&config)?;
     let mut ports = setup::ports(&config)?;
     let kernel_classes = KernelClasses::of(&classes(&config), ports.len())?;
-    let health = health::Health::default();
+    let (health, features) = (health::Health::default(), Features::of(&config));
+    let off = features.off(&config);
     let steering =
-        steering::steering(&config, &kernel_classes, &ports, &health).map_err(|problem| anyhow!("{problem}"))?;
+        steering::steering(&config, off, &kernel_classes, &ports, &health).map_err(|problem| anyhow!("{problem}"))?;
     let (cores, shares) = shared_out(&config, &ports, cards.home(), &place)?;
     let mounted = bpffs::ensure(Path::new(BPF_FS))?;
     let mut classifier = Classifier::load(weir_ebpf_loader::LoadOptions { pin_root: Some(place.pins.clone()) })?;
     let bound = setup::bind(&config, &mut ports, &kernel_classes, cards.home())?;
     // The predecessor's sockets are gone, or the queues would be busy, and none of ours has a frame yet.
-    let ledger = ledger.map(|path| ledger::open(path, &classifier, &kernel_classes, &bound.rings)).transpose()?;
+    let ledger = supervised.ledger(&classifier, &kernel_classes, &bound.rings)?;
     control::install(&mut classifier, &steering, &kernel_classes, &ports)?;
-    setup::connect(&classifier, &ports, &bound.rings)?;
+    setup::connect(&classifier, &ports, &bound.rings, |class| is_taken(kernel_classes.takers(class), off))?;
     let attached = setup::attach(&mut classifier, &ports)?;
     cards.after_attaching(&ports, &bound.rings, &cores)?;
     let (requests, inbox) = mpsc::channel();
     let (report, hostile) = mpsc::channel();
     let (epoll, pool_epoll, pool_wake) = pool_waiting(&bound.rings, &kernel_classes)?;
-    let rx_ring = config.memory().rx_ring;
     let streams = streams::Streams::make(&config, &kernel_classes, &steering, &report, classifier.flow_key())?;
     let (streams, stream_parts) = streams.unzip();
     let sends = Sends::of(&config);
@@ -257,8 +274,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, ledger: Option<
         senders: sends.specs(&config),
         agents: steering.agents,
     };
-    let pool = Pool::new(parts, inbox, report);
-    let log = log::Log::new(&config);
+    let pool = Pool::new(parts, inbox, report).counting(supervised.turns());
     let dataplane = Dataplane {
         place,
         started: Instant::now(),
@@ -266,14 +282,14 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, ledger: Option<
         seed,
         keeper: Mutex::new(keeper),
         last_tick: Mutex::default(),
+        rx_ring: config.memory().rx_ring,
+        log: log::Log::new(&config),
         config: Mutex::new(config),
         classifier: Mutex::new(classifier),
         classes: kernel_classes,
         ports,
         attached,
         umem: bound.umem,
-        rx_ring,
-        log,
         chaos: chaos::Chaos::default(),
         streams,
         health,
@@ -291,6 +307,8 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, ledger: Option<
         pool_wake,
         requests,
         stopping: AtomicBool::new(false),
+        supervised,
+        features,
         cpu: Mutex::default(),
         mounted,
     };
@@ -331,6 +349,12 @@ impl Dataplane {
         Ok(self.rings.iter().filter(|ring| taken.contains(&ring.class)).collect())
     }
 
+    /// What became of the feature `name`, if its worker is not to run.
+    fn is_not_to_run(&self, name: &str) -> Option<Run> {
+        let run = lock(&self.config).run(name.parse().ok()?);
+        (run != Run::Started).then_some(run)
+    }
+
     /// Whether frames of `class` are sent on as well.
     fn mirrors(&self, class: u8) -> bool {
         self.classes.iter().any(|candidate| candidate.number == class && candidate.egress.is_some())
@@ -368,6 +392,49 @@ impl Dataplane {
         ledger::taken_of(&mut lock(&self.taken), name)
     }
 
+    /// Waits until the workers, which were asked to, have finished and ended.
+    fn await_workers(&self) {
+        let deadline = Instant::now() + WORKERS_STOP_WITHIN;
+        while !self.takers.list().is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        for taker in self.takers.list() {
+            self.takers.evict(taker.id, "it did not finish what it had in time");
+        }
+    }
+
+    /// Ends for a successor: features get no more frames and finish those they have; the classifier goes on with the rest.
+    fn hand_over(&self) {
+        if let Err(error) = features::withhold_all(self) {
+            tracing::warn!("features are given frames until the end, which are lost: {error:#}");
+        }
+        self.await_workers();
+        self.last_count(&lock(&self.classifier));
+        counters::note(self);
+        if let Some(streams) = &self.streams {
+            streams.end();
+        }
+        self.log.end();
+        self.ask(Request::Stop);
+    }
+
+    /// Says what became of all frames, once nobody takes any more: who had not finished his is among the lost.
+    fn last_count(&self, classifier: &Classifier) {
+        self.ask(Request::Expected(Box::new([0; ledger::CLASSES])));
+        let rest = || -> u64 { self.rings.iter().map(|ring| ring.gauges.read().on_it()).sum() };
+        let deadline = Instant::now() + COUNTED_WITHIN;
+        while (rest() > 0 || !self.takers.list().is_empty()) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        match counters::balance_of(self, classifier) {
+            Ok(counters) if rest() == 0 => tracing::info!("in the end: {}", counters::sentence(&counters)),
+            Ok(counters) => {
+                tracing::warn!("in the end: {}; {} are still on rings", counters::sentence(&counters), rest());
+            }
+            Err(error) => tracing::warn!("in the end nobody knows what became of the frames: {error:#}"),
+        }
+    }
+
     /// Ends in good order: traffic back to the stack, workers stopped, pins removed.
     fn end(&self) {
         lock(&self.cards).give_back();
@@ -377,14 +444,10 @@ impl Dataplane {
                 tracing::error!("{}: the classifier cannot be detached: {error}", port.spec.name);
             }
         }
+        classifier.settle(); // what was classified is on the rings, and they end there
         self.takers.ask_stop();
-        let deadline = Instant::now() + WORKERS_STOP_WITHIN;
-        while !self.takers.list().is_empty() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        for taker in self.takers.list() {
-            self.takers.evict(taker.id, "it did not stop when asked");
-        }
+        self.await_workers();
+        self.last_count(&classifier);
         if let Some(streams) = &self.streams {
             streams.end();
         }

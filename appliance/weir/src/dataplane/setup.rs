@@ -203,14 +203,37 @@ fn take_in(bound: &mut Bound, ports: &[Port], port: usize, queue: u32, sockets: 
     bound.queues.push(Queue { index, fill, completion, tx: outlet, arrival, classes: queue_classes, gauges });
 }
 
-/// Puts the sockets into the classifier's table, from where on the kernel gives them frames.
+/// Puts the sockets of classes that `is_taken` into the classifier's table, from where on the kernel gives them frames.
 ///
 /// # Errors
 /// When the kernel refuses, which it does for a socket of another queue.
-pub(super) fn connect(classifier: &Classifier, ports: &[Port], rings: &[Ring]) -> Result<()> {
-    for ring in rings {
+pub(super) fn connect(
+    classifier: &Classifier,
+    ports: &[Port],
+    rings: &[Ring],
+    is_taken: impl Fn(u8) -> bool,
+) -> Result<()> {
+    for ring in rings.iter().filter(|ring| is_taken(ring.class)) {
         let Some(port) = ports.get(ring.port) else { continue };
         classifier.set_socket(port.first_queue + ring.queue, ring.class, ring.socket.as_fd())?;
+    }
+    Ok(())
+}
+
+/// Takes the other sockets out of it again. What still says that a frame is for one of these classes, a flow verdict that a
+/// feature has stored, passes it with the reason `no-taker`.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) fn disconnect(
+    classifier: &Classifier,
+    ports: &[Port],
+    rings: &[Ring],
+    is_taken: impl Fn(u8) -> bool,
+) -> Result<()> {
+    for ring in rings.iter().filter(|ring| !is_taken(ring.class)) {
+        let Some(port) = ports.get(ring.port) else { continue };
+        classifier.clear_socket(port.first_queue + ring.queue, ring.class)?;
     }
     Ok(())
 }

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use weir_appliance_control::message::{
-    CoreStatus, FeatureStatus, Identity, InterfaceMode, InterfaceStatus, MemoryStatus, ProcessState, ProcessStatus,
-    RingStatus, SourceWindow, Status, WindowStatus,
+    CoreStatus, FeatureStatus, Identity, InterfaceMode, InterfaceStatus, MemoryStatus, ProcessStatus, RingStatus,
+    SourceWindow, Status, WindowStatus,
 };
 use weir_appliance_control::taker::FeatureName;
 use weir_dataplane_io::umem::Backing;
@@ -20,9 +20,11 @@ use weir_features_worker::feature::Feature;
 use zerocopy::FromBytes;
 
 use super::setup::Port;
-use super::takers::{Taker, TakerState};
+use super::supervised::{self, Standing};
+use super::takers::Taker;
 use super::{Dataplane, changes, counters, flags, lock, services};
 use crate::host;
+use crate::supervise::DATAPLANE;
 
 /// Sources shown of a window.
 const BUSIEST: usize = 8;
@@ -160,23 +162,38 @@ impl CpuMeter {
 
 fn processes(dataplane: &Dataplane, takers: &[Taker]) -> Vec<ProcessStatus> {
     let mut meter = lock(&dataplane.cpu);
-    let mut process = |name: String, pid: u32, state, restarts| ProcessStatus {
+    let mut process = |name: String, pid: u32, standing: Standing, restarts| ProcessStatus {
         name,
         pid,
-        state,
+        state: standing.state,
         // What cannot be read (the process has just ended) counts as nothing, and the next status has it no more.
-        pss_bytes: memory::of_process(pid).map_or(0, |memory| memory.pss).saturating_sub(umem_share(dataplane, pid)),
-        cpu_percent: meter.percent(pid),
+        pss_bytes: match pid {
+            0 => 0,
+            _ => memory::of_process(pid).map_or(0, |of| of.pss).saturating_sub(umem_share(dataplane, pid)),
+        },
+        cpu_percent: if pid == 0 { 0.0 } else { meter.percent(pid) },
         restarts,
-        last_exit: None,
+        last_exit: standing.last_exit,
+        reason: standing.reason,
+        again_in_ms: standing.again_in_ms,
     };
+    let own = dataplane.supervised.child(DATAPLANE).and_then(|child| child.last_exit);
     let mut all = vec![
-        process("supervisor".into(), std::os::unix::process::parent_id(), ProcessState::Running, 0),
-        process("dataplane".into(), std::process::id(), ProcessState::Running, dataplane.restarts),
+        process("supervisor".into(), std::os::unix::process::parent_id(), Standing::running(None), 0),
+        process("dataplane".into(), std::process::id(), Standing::running(own), dataplane.restarts),
     ];
     for taker in takers {
-        let state = if taker.state == TakerState::Ready { ProcessState::Running } else { ProcessState::Starting };
-        all.push(process(format!("worker {}", taker.name), taker.pid, state, taker.restarts));
+        let standing = supervised::standing(dataplane, &taker.name, Some(taker));
+        all.push(process(format!("worker {}", taker.name), taker.pid, standing, taker.restarts));
+    }
+    let enabled: Vec<FeatureName> = lock(&dataplane.config).enabled().collect();
+    for name in enabled.iter().map(|name| name.as_str()) {
+        if takers.iter().any(|taker| taker.name == name) {
+            continue;
+        }
+        let (pid, restarts) = dataplane.supervised.child(name).map_or((0, 0), |child| (child.pid, child.restarts));
+        let standing = supervised::standing(dataplane, name, None);
+        all.push(process(format!("worker {name}"), pid, standing, restarts));
     }
     let living: Vec<u32> = all.iter().map(|process| process.pid).collect();
     meter.last.retain(|pid, _| living.contains(pid));
@@ -214,11 +231,7 @@ fn features(dataplane: &Dataplane, takers: &[Taker]) -> Vec<FeatureStatus> {
 
 fn feature(dataplane: &Dataplane, takers: &[Taker], name: FeatureName) -> FeatureStatus {
     let taker = takers.iter().find(|taker| taker.name == name.as_str());
-    let state = match taker.map(|taker| taker.state) {
-        Some(TakerState::Ready) => ProcessState::Running,
-        Some(TakerState::Starting) => ProcessState::Starting,
-        None => ProcessState::BackingOff,
-    };
+    let Standing { state, reason, .. } = supervised::standing(dataplane, name.as_str(), taker);
     let rings = dataplane.rings_of(name.as_str()).unwrap_or_default();
     let behind = rings.iter().map(|ring| {
         let figures = ring.gauges.read();
@@ -229,6 +242,7 @@ fn feature(dataplane: &Dataplane, takers: &[Taker], name: FeatureName) -> Featur
     FeatureStatus {
         name,
         state,
+        reason,
         frames: taken(dataplane, name.as_str()),
         events: dataplane.board.events(name.as_str()),
         records: dataplane.board.posted(name.as_str()),

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use weir_appliance_control::class::takers;
-use weir_appliance_control::config::{AgentSpec, Config, RuleSpec};
+use weir_appliance_control::config::{AgentSpec, Config, RuleAction, RuleSpec};
 use weir_appliance_control::flags::{self, TakerTable};
 use weir_appliance_control::problem::Problem;
 use weir_appliance_control::tables;
-use weir_appliance_control::taker::TakerSet;
+use weir_appliance_control::taker::{Taker, TakerSet};
 use weir_ebpf_abi::agents::Agent;
 use weir_ebpf_abi::rules::Rule;
 use weir_ebpf_loader::{FlagTable, Service};
@@ -30,17 +30,18 @@ pub(crate) struct Steering {
     pub services: Vec<Service>,
 }
 
-/// Translates `config`.
+/// Translates `config`, where nobody of `off` is to be given a frame.
 ///
 /// # Errors
 /// A set of takers that has no ring yet, or an agent behind an interface that does not take part.
 pub(crate) fn steering(
     config: &Config,
+    off: TakerSet,
     classes: &KernelClasses,
     ports: &[Port],
     health: &Health,
 ) -> Result<Steering, Problem> {
-    let (rules, flags) = rules(config, classes)?;
+    let (rules, flags) = rules(config, off, classes)?;
     let agents = config.agents().iter().map(|spec| agent(spec, ports)).collect::<Result<_, _>>()?;
     Ok(Steering { rules, flags, agents, services: services::services(config, ports, health)? })
 }
@@ -48,20 +49,27 @@ pub(crate) fn steering(
 /// Rules, and what flags do with the flows that no rule took.
 pub(crate) type RulesAndFlags = (Vec<Rule>, Vec<FlagTable>);
 
-/// The rules and the flags of `config`, for who has no agents.
+/// Whether somebody is left of a set of takers when those of `off` get no frames. Who is left gets them on the ring of the
+/// whole set: a ring waits for those only who are there.
+pub(super) fn is_taken(set: TakerSet, off: TakerSet) -> bool {
+    !set.without(off).is_empty()
+}
+
+/// The rules and the flags of `config`, for who has no agents. A rule that gives frames to nobody but those of `off` passes
+/// or forwards them, and to a flag their flows are nobody's.
 ///
 /// # Errors
 /// A set of takers that has no ring yet.
-pub(crate) fn rules(config: &Config, classes: &KernelClasses) -> Result<RulesAndFlags, Problem> {
-    let rules = config.rules().iter().map(|spec| rule(spec, classes)).collect::<Result<_, _>>()?;
+pub(crate) fn rules(config: &Config, off: TakerSet, classes: &KernelClasses) -> Result<RulesAndFlags, Problem> {
+    let rules = config.rules().iter().map(|spec| rule(spec, off, classes)).collect::<Result<_, _>>()?;
     let flags =
-        flags::tables(config.flags()).iter().map(|table| flag_table(table, classes)).collect::<Result<_, _>>()?;
+        flags::tables(config.flags()).iter().map(|table| flag_table(table, off, classes)).collect::<Result<_, _>>()?;
     Ok((rules, flags))
 }
 
-fn flag_table(table: &TakerTable, classes: &KernelClasses) -> Result<FlagTable, Problem> {
+fn flag_table(table: &TakerTable, off: TakerSet, classes: &KernelClasses) -> Result<FlagTable, Problem> {
     let mut known: BTreeMap<TakerSet, u8> = BTreeMap::new();
-    for set in table.takers.iter().filter(|set| !set.is_empty()) {
+    for set in table.takers.iter().filter(|set| is_taken(**set, off)) {
         if !known.contains_key(set) {
             known.insert(*set, class(*set, classes)?);
         }
@@ -81,9 +89,15 @@ fn class(set: TakerSet, classes: &KernelClasses) -> Result<u8, Problem> {
     })
 }
 
-fn rule(spec: &RuleSpec, classes: &KernelClasses) -> Result<Rule, Problem> {
-    let class = takers(spec).map_or(Ok(0), |set| class(set, classes))?;
-    Ok(Rule { matches: spec.matches.into(), action: spec.action.into(), class, share: spec.share.basis_points() })
+fn rule(spec: &RuleSpec, off: TakerSet, classes: &KernelClasses) -> Result<Rule, Problem> {
+    let (class, action) = match (takers(spec), spec.action) {
+        (None, action) => (0, action),
+        // The sender alone is no taker: it sends on what somebody gets.
+        (Some(set), action) if is_taken(set, off.with(Taker::Sender)) => (class(set, classes)?, action),
+        (Some(_), RuleAction::Mirror) => (0, RuleAction::Forward),
+        (Some(_), _) => (0, RuleAction::Pass),
+    };
+    Ok(Rule { matches: spec.matches.into(), action: action.into(), class, share: spec.share.basis_points() })
 }
 
 pub(super) fn agent(spec: &AgentSpec, ports: &[Port]) -> Result<Agent, Problem> {
@@ -111,4 +125,49 @@ pub(super) fn made(spec: &AgentSpec, egress: u8, ifindex: u32, source_mac: [u8; 
     let (version, address) = tables::address(spec.address);
     let (id, mac) = (spec.id.get(), spec.mac.octets());
     Agent { id, ifindex, address, mac, source_mac, version, egress, ..Agent::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use weir_appliance_control::class::classes;
+    use weir_ebpf_abi::action::Action;
+
+    use super::*;
+
+    #[test]
+    fn who_does_not_run_is_given_nothing_and_the_others_what_they_had() {
+        let text = "features: {streaming: {}, test1: {}}\nrules:\n  \
+            - {match: udp dport 1, action: deliver, to: [test1]}\n  \
+            - {match: udp dport 2, action: deliver, to: [test1, streaming]}\n  \
+            - {match: udp dport 3, action: mirror, to: [test1]}\n  \
+            - {match: udp dport 4, action: deliver, to: [test1], durable: true}\n  \
+            - {match: udp dport 5, action: deliver, to: [streaming]}\n\
+            flags:\n  - {name: one, to: [test1], share: 100%}\n  - {name: two, to: [streaming], share: 50%}\n";
+        let config = Config::parse(text).expect("a good configuration");
+        let kernel = KernelClasses::of(&classes(&config), 2).expect("few classes");
+        let all = rules(&config, TakerSet::EMPTY, &kernel).expect("rings for all");
+        let off = TakerSet::EMPTY.with(Taker::Test1);
+        let some = rules(&config, off, &kernel).expect("rings for the others");
+        let actions = |rules: &[Rule]| rules.iter().map(|rule| rule.action).collect::<Vec<_>>();
+        assert_eq!(
+            actions(&all.0),
+            [Action::Deliver, Action::Deliver, Action::Mirror, Action::Deliver, Action::Deliver]
+        );
+        assert_eq!(
+            actions(&some.0),
+            [Action::Pass, Action::Deliver, Action::Forward, Action::Deliver, Action::Deliver]
+        );
+        for (whole, part) in all.0.iter().zip(&some.0).filter(|(_, part)| part.action == Action::Deliver) {
+            assert_eq!(whole, part, "who is left takes the frames where they were");
+        }
+        let both = off.with(Taker::Streaming);
+        assert_eq!(actions(&rules(&config, both, &kernel).expect("none").0)[1], Action::Pass);
+        let taken = |tables: &[FlagTable]| (0..10_000).filter(|bucket| tables[1].class(*bucket).is_some()).count();
+        assert_eq!((tables_of(&all.1), tables_of(&some.1)), (2, 2), "ssh, and everything else");
+        assert_eq!((taken(&all.1), taken(&some.1)), (10_000, 5_000), "flags to nobody take no flow");
+    }
+
+    fn tables_of(tables: &[FlagTable]) -> usize {
+        tables.len()
+    }
 }

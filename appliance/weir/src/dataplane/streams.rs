@@ -412,6 +412,10 @@ fn answer(rings: &mut [ClassRing], receiver: &mut Receiver, request: Request) {
             let _ = answer.send(joined.map(|()| starts)); // whoever asked may have given up
         }
         Request::Leave(taker) => leave(rings, receiver, taker),
+        Request::Expected(takers) => {
+            let count = |class: u8| takers.get(usize::from(class)).copied().unwrap_or(0);
+            rings.iter_mut().for_each(|ring| ring.expect(count(ring.class()).into()));
+        }
         Request::Sending { .. } | Request::Stop => {}
     }
 }

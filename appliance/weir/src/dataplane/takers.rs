@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use weir_appliance_control::taker::FeatureName;
 use weir_dataplane_io::wait::PidFd;
 use weir_dataplane_pool::class::TakerId;
 use weir_dataplane_ring::OwnerPage;
@@ -29,6 +30,8 @@ pub(super) struct Taker {
     pub restarts: u32,
     /// How far it has come.
     pub state: TakerState,
+    /// It was asked to stop.
+    pub leaving: bool,
     /// The page on which it is asked to stop.
     pub stop: Arc<OwnerPage>,
 }
@@ -81,6 +84,12 @@ impl Takers {
         self.evicted.load(Ordering::Relaxed)
     }
 
+    /// The workers that are attached, each with its feature.
+    pub(super) fn features(&self) -> Vec<(Taker, FeatureName)> {
+        let named = |taker: Taker| taker.name.parse().ok().map(|name| (taker, name));
+        self.list().into_iter().filter_map(named).collect()
+    }
+
     /// The attached workers.
     pub(super) fn list(&self) -> Vec<Taker> {
         self.with(|attached| attached.clone())
@@ -88,9 +97,17 @@ impl Takers {
 
     /// Asks all workers to stop.
     pub(super) fn ask_stop(&self) {
-        for taker in self.list() {
-            taker.stop.ask_stop();
-        }
+        self.list().iter().for_each(|taker| self.leaves(taker.id));
+    }
+
+    /// Asks one worker to finish what it has and to stop.
+    pub(super) fn leaves(&self, id: TakerId) {
+        self.with(|attached| {
+            if let Some(taker) = attached.iter_mut().find(|taker| taker.id == id) {
+                taker.leaving = true;
+                taker.stop.ask_stop();
+            }
+        });
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Vec<Taker>) -> T) -> T {

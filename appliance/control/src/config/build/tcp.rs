@@ -1,6 +1,5 @@
 //! Where streams are taken, and how much they may hold.
 
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -8,8 +7,7 @@ use super::super::{
     ConfigError, ListenAddress, MAX_LISTEN, MAX_SOCKET_PATH, STREAM_BUFFERS_MIB, STREAM_CONNECTIONS, STREAM_CREDIT,
     STREAM_STALL_SECONDS, TcpSpec,
 };
-use super::raw::{self, Text};
-use super::typed;
+use super::{raw, typed, within};
 use crate::name::number;
 use crate::problem::Problem;
 
@@ -54,18 +52,6 @@ pub(super) fn tcp(raw: &raw::Tcp) -> Result<TcpSpec, ConfigError> {
             default.stall_seconds,
         )?,
     })
-}
-
-fn within(text: Option<&Text>, what: &str, range: RangeInclusive<u32>, default: u32) -> Result<u32, ConfigError> {
-    let read = |text: &str| {
-        let value = number(text, what)?;
-        if range.contains(&value) {
-            return Ok(value);
-        }
-        let (least, most) = (range.start(), range.end());
-        Err(Problem::new(text, format!("{what}: from {least} to {most}"), format!("write {default}")))
-    };
-    text.map_or(Ok(default), |text| typed(text, read))
 }
 
 impl FromStr for ListenAddress {

@@ -76,6 +76,7 @@ fn scalars() {
         ("features: {streaming: {enabled: maybe}}", "1:33: maybe", "neither", "true or false"),
         ("features: {streaming: {send_mbit: 0}}", "1:35: 0", "1 to 400000", "leave it out"),
         ("features: {streaming: {send_mbit: 400001}}", "1:35: 400001", "1 to 400000", "leave it out"),
+        ("features: {streaming: {run: off}}", "1:29: off", "becomes of a feature's worker", "stopped, parked"),
         ("features: {streaming: {send_mbit: fast}}", "1:35: fast", "whole number", "digits"),
         ("features:\n  streaming:\n    wait: 5", "3:11: 5", "not a way to wait", "poll"),
         ("control: {socket: run/x}", "1:19: run/x", "absolute", "/run/weir/control.sock"),
@@ -263,6 +264,9 @@ fn streams() {
         ("tcp: {buffers_mib: 3}", "1:20: 3", "power of two", "write 4"),
         ("tcp: {credit: -1}", "1:15: -1", "whole number", "decimal"),
         ("tcp: {stall_seconds: 4000}", "1:22: 4000", "from 1 to 3600", "write 10"),
+        ("supervise: {stall_seconds: 1}", "1:28: 1", "from 2 to 3600", "write 10"),
+        ("supervise: {park_deaths: 0}", "1:26: 0", "from 1 to 100", "write 5"),
+        ("supervise: {park_within_seconds: x}", "1:34: x", "whole number", "decimal"),
         ("tcp: {port: 1}", "1:7: port", "no such key", "listen"),
     ]);
 }

@@ -118,6 +118,10 @@ fn of_a_feature_its_cap_alone_changes_live() {
     let found: Vec<(&str, bool)> = found.iter().map(|one| (one.path.as_str(), one.live)).collect();
     assert_eq!(found, [("features.streaming.send_mbit", true), ("features.streaming.wait", false)]);
     assert_eq!(before.with_live_part_of(&after), with("{wait: poll, send_mbit: 7}"));
+    let stopped = with("{wait: poll, send_mbit: 5, run: stopped}");
+    let found: Vec<_> = before.differences(&stopped).iter().map(|found| (found.path.clone(), found.live)).collect();
+    assert_eq!(found, [("features.streaming.run".to_owned(), true)]);
+    assert_eq!(before.with_live_part_of(&stopped), stopped);
     assert_eq!(before.with_live_part_of(&with("{}")), with("{wait: poll}"), "a cap that goes is a change as well");
     assert!(before.differences(&with("{wait: poll}")).iter().all(|one| one.live));
 }
