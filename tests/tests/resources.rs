@@ -10,7 +10,7 @@ use weir_appliance_lab::appliance::Appliance;
 use weir_appliance_lab::{Lab, LabSpec};
 use weir_dataplane_io::cgroup::{Controller, find};
 use weir_dataplane_io::wait::PidFd;
-use weir_tests::{BATCH, BOX, DEADLINE, RULES, Rig, program, send, wired};
+use weir_tests::{BATCH, BOX, DEADLINE, RULES, Rig, program, send, skip, wired};
 
 fn report(rig: &Rig) -> ResourcesReport {
     match rig.appliance.ask(&Request::Resources).unwrap_or_else(|error| panic!("{error}")) {
@@ -81,7 +81,8 @@ fn a_worker_is_in_its_group_and_the_groups_go_with_weir() {
     for controller in [Controller::Cpu, Controller::Cpuset] {
         // Where this host lets weir make groups it makes them, below the one that this test is in.
         let Ok(found) = find(Path::new("/"), controller) else {
-            println!("weir-skip: no control group of {controller} here");
+            let why = format!("no control group of {controller} here");
+            skip("a_worker_is_in_its_group_and_the_groups_go_with_weir", &why);
             continue;
         };
         let folder = &made.iter().find(|(name, _)| name == controller.name()).expect("a group").1;
@@ -247,7 +248,7 @@ fn asks_beyond_the_machine_stop_a_start_with_nothing_half_done_and_a_change_with
 fn an_idle_core_is_lent_while_a_feature_is_in_need_and_goes_back() {
     wired!("an_idle_core_is_lent_while_a_feature_is_in_need_and_goes_back");
     if weir_dataplane_io::cpu::allowed_cpus().len() < 2 {
-        return println!("weir-skip: one CPU has nothing to lend");
+        return skip("an_idle_core_is_lent_while_a_feature_is_in_need_and_goes_back", "one CPU has nothing to lend");
     }
     // Both features on batch cores of their own; the data plane's thread beside one of them, since there are two CPUs.
     let mut rig = Rig::new(
