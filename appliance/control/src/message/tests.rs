@@ -55,6 +55,25 @@ fn status() {
 }
 
 #[test]
+fn features_and_their_workers() {
+    keeps::<FeatureStanding>(&json!({"name": "streaming", "run": "parked", "state": "parked", "pid": 0, "restarts": 5,
+        "reason": "parked by supervisor: died 5 times within 60 s", "last_exit": "killed by signal 9", "author": "supervisor",
+        "revision": 7}));
+    let waits: FeatureStanding = keeps(
+        &json!({"name": "streaming", "run": "started", "state": "backing-off", "pid": 0, "restarts": 1, "again_in_ms": 400}),
+    );
+    assert_eq!(waits.notes().collect::<Vec<_>>(), ["starts again in 0.4 s"]);
+    keeps::<Request>(&json!({"op": "feature.list"}));
+    keeps::<Request>(&json!({"op": "feature.restart", "name": "streaming", "reason": "stuck"}));
+    keeps::<Request>(&json!({"op": "change", "reason": "maintenance", "confirm_within_s": 60,
+        "request": {"op": "feature.run", "name": "streaming", "run": "stopped"}}));
+    let process: ProcessStatus =
+        keeps(&json!({"name": "worker streaming", "pid": 9, "state": "stalled", "pss_bytes": 1,
+        "cpu_percent": 0.0, "restarts": 0, "reason": "100 frames wait, none finished for 3 s"}));
+    assert_eq!(process.notes().count(), 1);
+}
+
+#[test]
 fn why() {
     keeps::<WhyFrame>(&json!({
         "frame": 1, "length": 98, "ethertype": "0x0800", "vlans": [10, 20],

@@ -178,7 +178,9 @@ impl Child {
         if now.saturating_duration_since(process.started) >= HEALTHY_AFTER {
             self.pause = Duration::ZERO;
         }
-        let how = process.sentence.unwrap_or_else(|| ending(status));
+        let was_asked = process.leave_by.is_some() && status.success();
+        let how =
+            process.sentence.unwrap_or_else(|| if was_asked { "ended when asked".into() } else { ending(status) });
         self.last_exit = Some(how.clone());
         self.restarts += u32::from(self.run == Run::Started);
         if process.leave_by.is_some() || self.run != Run::Started {
@@ -316,6 +318,7 @@ mod tests {
         child.restart(now);
         assert_eq!(child.exited(u32::MAX, ExitStatus::from_raw(0), now), None);
         assert_eq!(child.due(), Some(now), "another one begins at once");
+        assert_eq!(child.shown("streaming").last_exit.as_deref(), Some("ended when asked"));
         child.started(u32::MAX, now);
         child.wish(Run::Stopped, now);
         child.look(now + LEAVE_WITHIN);
