@@ -2,7 +2,8 @@
 #![allow(clippy::print_stderr, clippy::print_stdout)] // a skip is told on the test's output
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use weir_appliance_control::message::Counters;
@@ -10,7 +11,7 @@ use weir_appliance_lab::appliance::Appliance;
 use weir_appliance_lab::generate::Sender;
 use weir_appliance_lab::generate::afxdp::XdpSender;
 use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
-use weir_appliance_lab::{Lab, LabError, LabSpec};
+use weir_appliance_lab::{Lab, LabError, LabSpec, load};
 use weir_dataplane_io::clock::monotonic_ns;
 use weir_dataplane_io::probe::{self, State};
 use weir_ebpf_loader::generate::{Sink, SinkAction};
@@ -79,6 +80,58 @@ pub struct StopOnDrop<'a>(pub &'a AtomicBool);
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Sends from the left end for agent 2 in the background until it is finished or dropped.
+pub struct Background {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Background {
+    /// Starts sending so many frames a second of two producers.
+    #[must_use]
+    pub fn start(rig: &Rig, content: Content, per_second: f64) -> Self {
+        Self::of(rig, content, 2, per_second)
+    }
+
+    /// The same of so many producers, each a flow of its own.
+    ///
+    /// # Panics
+    /// When the generator's way is gone.
+    #[must_use]
+    pub fn of(rig: &Rig, content: Content, producers: u32, per_second: f64) -> Self {
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (mut sender, mut traffic) = (rig.sender(), rig.traffic(content, producers));
+        let (flag, count) = (Arc::clone(&stop), Arc::clone(&sent));
+        let thread = std::thread::spawn(move || {
+            let frames = load::drive(&mut sender, &mut traffic, per_second, &flag).expect("the generator goes on");
+            count.store(frames, Ordering::Release);
+        });
+        Self { stop, sent, thread: Some(thread) }
+    }
+
+    /// Stops and gives the frames sent.
+    ///
+    /// # Panics
+    /// When the generator has failed.
+    #[must_use]
+    pub fn finish(mut self) -> u64 {
+        self.end().expect("the generator ends");
+        self.sent.load(Ordering::Acquire)
+    }
+
+    fn end(&mut self) -> std::thread::Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().map_or(Ok(()), std::thread::JoinHandle::join)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.end(); // the test has failed already, or says so itself
     }
 }
 

@@ -1,42 +1,10 @@
 //! What happens when something dies? Base forwarding goes on, counters add up, nobody is given a frame twice.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use weir_appliance_control::message::{Counters, Status};
-use weir_appliance_lab::load;
 use weir_dataplane_io::wait::PidFd;
-use weir_tests::{BATCH, DEADLINE, MESSAGE, RULES, Rig, scaled, send, wired};
-
-/// Sends in the background until dropped.
-struct Background {
-    stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Background {
-    fn start(rig: &Rig, content: weir_appliance_lab::traffic::Content, per_second: f64) -> Self {
-        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (mut sender, mut traffic) = (rig.sender(), rig.traffic(content, 2));
-        let (flag, count) = (Arc::clone(&stop), Arc::clone(&sent));
-        let thread = std::thread::spawn(move || {
-            let frames = load::drive(&mut sender, &mut traffic, per_second, &flag).expect("the generator goes on");
-            count.store(frames, Ordering::Release);
-        });
-        Self { stop, sent, thread: Some(thread) }
-    }
-
-    /// Stops and gives the frames sent.
-    fn finish(mut self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("the generator ends");
-        }
-        self.sent.load(Ordering::Acquire)
-    }
-}
+use weir_tests::{BATCH, Background, DEADLINE, MESSAGE, RULES, Rig, scaled, send, wired};
 
 fn worker(status: &Status) -> Option<(u32, u32)> {
     let worker = status.processes.iter().find(|process| process.name == "worker streaming")?;

@@ -32,6 +32,7 @@ use weir_appliance_console::chaos::ChaosCommand;
 use weir_appliance_console::config::{ConfigCommand, SettleArgs};
 use weir_appliance_console::demo::DemoArgs;
 use weir_appliance_console::doctor::DoctorArgs;
+use weir_appliance_console::experiment::ExperimentCommand;
 use weir_appliance_console::flag::FlagCommand;
 use weir_appliance_console::line;
 use weir_appliance_console::load::{LoadCommand, expanded};
@@ -82,6 +83,9 @@ enum Command {
     /// Flags: which share of the flows features see, and flags that programs ask.
     #[command(subcommand)]
     Flag(FlagCommand),
+    /// Experiments: a flag's share grows step by step while nothing becomes worse.
+    #[command(subcommand)]
+    Experiment(ExperimentCommand),
     /// Services: virtual addresses whose connections are shared among agents.
     #[command(subcommand)]
     Service(ServiceCommand),
@@ -192,6 +196,7 @@ fn run(command: Command, out: &mut dyn Write) -> Outcome {
         Command::Confirm(args) => args.confirm(out),
         Command::Revert(args) => args.revert(out),
         Command::Flag(args) => args.run(out),
+        Command::Experiment(args) => args.run(out),
         Command::Service(args) => args.run(out),
         Command::Why(args) => match args.flow {
             Some(flow) => args.run_flow(flow, out),

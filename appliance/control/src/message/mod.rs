@@ -6,6 +6,7 @@
 mod bench;
 mod change;
 mod doctor;
+mod experiment;
 mod flag;
 mod flow;
 mod line;
@@ -22,6 +23,7 @@ mod why;
 pub use bench::{BenchReport, BenchRow, Better};
 pub use change::{Changed, ConfigRequest, ConfigValue, HistoryRow};
 pub use doctor::{Check, CheckState, DoctorReport};
+pub use experiment::{ExperimentReplay, ExperimentShown, ExperimentStatus, ExperimentWindow};
 pub use flag::{FlagChange, FlagStatus};
 pub use flow::{FlowTuple, HexBytes};
 pub use line::{LineError, MAX_LINE_BYTES, read_line, write_line};

@@ -72,13 +72,14 @@ fn attend(dataplane: &Arc<Dataplane>, connection: &Channel) -> Result<()> {
     let lent = lend(dataplane, connection, &name, id);
     let mut lent =
         lent.with_context(|| format!("worker {name} is turned away")).inspect_err(|_| leave(dataplane, id))?;
-    let stop = Arc::clone(&lent.stop);
+    let (cursors, stop) = (Arc::clone(&lent.cursors), Arc::clone(&lent.stop));
     dataplane.takers.add(Taker {
         id,
         name: name.clone(),
         pid,
         restarts: hello.restarts,
         state: TakerState::Starting,
+        cursors,
         stop,
     });
     let outcome = watch(dataplane, connection, &mut words, &name, id, &mut lent);
@@ -285,7 +286,11 @@ fn watch(
 }
 
 fn drain(dataplane: &Dataplane, name: &str, lent: &mut Lent) {
-    let outcome = lent.records.consume(RECORD_SLOTS, |record| dataplane.board.post(name, *record));
+    let outcome = lent.records.consume(RECORD_SLOTS, |record| {
+        if !dataplane.experiments.take(name, record) {
+            dataplane.board.post(name, *record);
+        }
+    });
     if outcome.is_err() && !std::mem::replace(&mut lent.corrupt, true) {
         tracing::warn!("worker {name}: its record ring claims more records than it holds; they are not read");
     }

@@ -10,6 +10,7 @@ mod chaos;
 pub(crate) mod classes;
 mod control;
 mod counters;
+mod experiments;
 mod explain;
 mod flags;
 mod health;
@@ -118,6 +119,7 @@ pub(crate) struct Dataplane {
     mounted: bool,
     log: log::Log,
     chaos: chaos::Chaos,
+    experiments: experiments::Experiments,
     streams: Option<streams::Streams>,
     health: health::Health,
 }
@@ -168,11 +170,12 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32, ledger: Option<&Path>
     spawn("health", &dataplane, health::watch)?;
     writeln!(std::io::stdout(), "{READY_LINE}").context("the supervisor does not listen")?;
     while !stop.load(Ordering::Relaxed) && !dataplane.stopping.load(Ordering::Relaxed) {
-        if let Ok(found) = hostile.recv_timeout(LOOK_EVERY) {
+        if let Ok(found) = hostile.recv_timeout(dataplane.experiments.pause(LOOK_EVERY)) {
             dataplane.takers.evict(found.taker, &because(&found));
         }
         counters::note(&dataplane);
         changes::tick(&dataplane);
+        experiments::tick(&dataplane);
         if mover.is_finished() {
             return Err(anyhow!("the pool ended; no frame would come back"));
         }
@@ -254,6 +257,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, ledger: Option<
     };
     let pool = Pool::new(parts, inbox, report);
     let log = log::Log::new(&config);
+    let experiments = experiments::Experiments::load(&**keeper.store());
     let dataplane = Dataplane {
         place,
         started: Instant::now(),
@@ -270,6 +274,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, ledger: Option<
         rx_ring,
         log,
         chaos: chaos::Chaos::default(),
+        experiments,
         streams,
         health,
         rings: bound.rings,
