@@ -281,6 +281,7 @@ fn what_cannot_be_is_refused_and_a_hand_on_the_flag_ends_it() {
     assert!(text.contains("experiment try runs on this flag"), "{text}");
     let (_, text) = weir(&["remove", "try"]);
     assert!(text.contains("stop it first"), "{text}");
+    until(&rig, "a slice", |status| status.slices > 0);
     let (code, text) = weir(&["show", "try"]);
     assert!(code == Some(0) && text.contains("variant new beside variant old") && text.contains("no data"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");

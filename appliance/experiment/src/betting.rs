@@ -5,7 +5,7 @@
 //! Ville's inequality it ever reaches c with probability at most 1 / c if the hypothesis holds: one may look after every number
 //! and stop whenever one likes. The other side, a mean of at least q, has `1 + b (q - z)` and b in [0, 1 / (1 - q)].
 //! Waudby-Smith and Ramdas, Estimating means of bounded random variables by betting, Journal of the Royal Statistical Society B
-//! 86(1), 2024, 1-27: propositions 2 and 3, and section 5 for stakes on a grid. A mean of such products is one again.
+//! 86(1), 2024, 1-27. A mean of such products is one again.
 //!
 //! The stakes are fixed beforehand, so the order of the numbers within a product does not matter.
 

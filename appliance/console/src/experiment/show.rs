@@ -165,3 +165,94 @@ fn windows(windows: &[ExperimentWindow], out: &mut dyn Write) -> io::Result<()> 
     }
     table.write("", out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_appliance_control::experiments::Outcome;
+    use weir_appliance_control::resources::Revision;
+    use weir_appliance_control::share::Share;
+    use weir_appliance_experiment::{Spec, Verdict};
+
+    fn decision(metric: Metric, loss: Option<f64>, reason: &str) -> Decision {
+        let evidence = Evidence {
+            metric,
+            tolerance_ppm: 50_000,
+            floor: Some(0.02),
+            control: loss.map(|_| 123_456.0),
+            candidate: loss.map(|_| 987_654_321.0),
+            loss,
+            slices: 40,
+            worse: 1e12,
+            worse_needs: 20.0,
+            fine: 0.01,
+            fine_needs: 20.0,
+            no_data: None,
+        };
+        let (verdict, no_data) = (Verdict::Hold, loss.is_none());
+        Decision { verdict, next: Stage::Step(1), reason: reason.to_owned(), no_data, evidence: vec![evidence] }
+    }
+
+    fn shown(losses: &[Option<f64>]) -> ExperimentShown {
+        let arms = Arms::Variants { control: "o".repeat(40), candidate: "n".repeat(40) };
+        let spec = Spec::new("e".repeat(40), "f".repeat(40), arms);
+        let window = |(number, loss): (u32, &Option<f64>)| ExperimentWindow {
+            number,
+            stage: Stage::Step(0),
+            share: Share::ALL,
+            began_ms: 0,
+            decision: decision(Metric::LatencyP99, *loss, &"why ".repeat(40)),
+            revision: Revision(1),
+        };
+        let experiment = ExperimentStatus {
+            spec,
+            stage: Stage::Step(1),
+            share: Share::ALL,
+            windows: losses.len() as u32,
+            slices: 3,
+            waits: None,
+            latest: losses.last().map(|loss| decision(Metric::LatencyP99, *loss, "no data: it came in too few")),
+            outcome: None,
+            author: "root (uid 0)".to_owned(),
+            reason: "a reason ".repeat(30),
+            created_ms: 0,
+            bytes: 0,
+        };
+        ExperimentShown { experiment, windows: (1..).zip(losses).map(window).collect() }
+    }
+
+    fn text(shown: &ExperimentShown) -> String {
+        let mut out = Vec::new();
+        render(shown, &mut out).expect("written");
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn a_page_fits_80_columns_and_says_where_there_is_no_data() {
+        let text = text(&shown(&[Some(0.0), Some(0.07), Some(0.9), None]));
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(
+            text.contains("NO DATA: no data: it came") && text.contains("latency_p99  loss by window  ▁▅█·"),
+            "{text}"
+        );
+        assert!(text.contains("5% [25%] 50%") && text.contains("1e12/20"), "{text}");
+        let long = self::text(&shown(&[Some(0.0); 96]));
+        assert!(long.lines().all(|line| line.chars().count() <= WIDTH), "{long}");
+    }
+
+    #[test]
+    fn what_was_rolled_back_or_held_is_not_so() {
+        let mut shown = shown(&[]);
+        assert_eq!(exit(&shown), Exit::Done);
+        for (ending, code) in [
+            (Ending::Promoted, Exit::Done),
+            (Ending::Stopped, Exit::Done),
+            (Ending::RolledBack, Exit::NotSo),
+            (Ending::Held, Exit::NotSo),
+        ] {
+            shown.experiment.outcome = Some(Outcome { ending, reason: "x".to_owned(), time_ms: 0 });
+            assert_eq!(exit(&shown), code);
+            assert!(text(&shown).contains(ending.as_str()));
+        }
+    }
+}

@@ -256,8 +256,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, ledger: Option<
         agents: steering.agents,
     };
     let pool = Pool::new(parts, inbox, report);
-    let log = log::Log::new(&config);
-    let experiments = experiments::Experiments::load(&**keeper.store());
+    let (log, experiments) = (log::Log::new(&config), experiments::Experiments::load(&**keeper.store()));
     let dataplane = Dataplane {
         place,
         started: Instant::now(),
