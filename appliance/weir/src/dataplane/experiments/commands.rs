@@ -1,7 +1,9 @@
 //! What people ask of experiments.
 
 use weir_appliance_control::config::{Config, FlagSpec, FlagState};
-use weir_appliance_control::experiments::{BYTES, EXPERIMENTS, Ending, RUNNING, StoredExperiment};
+use weir_appliance_control::experiments::{
+    BYTES, EXPERIMENTS, Ending, RUNNING, StoredExperiment, reason as short_reason,
+};
 use weir_appliance_control::flags::{self, Standing};
 use weir_appliance_control::message::{Answer, Changed, ExperimentReplay, ExperimentShown, ExperimentStatus, Request};
 use weir_appliance_control::name::{ExperimentName, FlagName};
@@ -90,7 +92,7 @@ fn create(dataplane: &Dataplane, author: &str, spec: Spec, reason: String) -> Re
         windows: 0,
         outcome: None,
         author: author.to_owned(),
-        reason,
+        reason: short_reason(&reason),
         created_ms: figures::now().wall_ms,
     };
     let (name, known) = keep::create(dataplane, stored)?;

@@ -219,6 +219,11 @@ fn measure(dataplane: &Dataplane, name: &ExperimentName, known: &mut Known) {
                 if let Some(before) = &open.readings {
                     slice.control = readings[0].since(&before[0], &arms.control);
                     slice.candidate = readings[1].since(&before[1], &arms.candidate);
+                    // Halves are for the noise floor; a window without them takes half the room.
+                    if known.stored.stage != Stage::Noise {
+                        slice.control.join_halves();
+                        slice.candidate.join_halves();
+                    }
                 }
                 open.readings = Some(readings);
             }
@@ -291,12 +296,14 @@ fn close(dataplane: &Dataplane, name: &ExperimentName, known: &mut Known, decisi
     known.latest = Some(decision.clone());
     if let Some(window) = window
         && let Err(problem) = keep::window(dataplane, name, known, window, decision)
-        && known.is_running()
     {
-        // What cannot be replayed is not gone on with.
+        tracing::error!("experiment {name}: window {} is not stored: {problem}", known.stored.windows);
         known.stored.windows -= 1;
-        known.stored.wanted = known.stored.before.take().unwrap_or_else(|| known.stored.wanted.clone());
-        known.end(Ending::Held, format!("its window could not be stored: {problem}"));
+        // What cannot be replayed is not gone on with; what was rolled back stays so.
+        if known.stored.outcome.as_ref().is_none_or(|outcome| outcome.ending == Ending::Promoted) {
+            known.stored.wanted = known.stored.before.take().unwrap_or_else(|| known.stored.wanted.clone());
+            known.end(Ending::Held, format!("its window could not be stored: {problem}"));
+        }
         keep::state(dataplane, name, known);
     }
 }
