@@ -18,7 +18,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("features/streaming", &["ebpf/abi", "dataplane/ring", "features/worker"]),
     ("appliance/flags", &[]),
     ("appliance/experiment", &[]),
-    ("appliance/control", &["ebpf/abi", "appliance/experiment"]),
+    ("appliance/control", &["ebpf/abi", "appliance/flags", "appliance/experiment"]),
     // The lab starts an appliance as a user does and asks it over its control socket.
     (
         "appliance/lab",

@@ -32,6 +32,7 @@ pub(super) fn build(file: &raw::File) -> Result<Config, ConfigError> {
         judge.rule(&spec).map(|()| spec).map_err(|refused| raw.locate(refused))
     })?;
     let flags = flags::flags(file, &mut judge)?;
+    let program_flags = optional(file.program_flags.as_ref())?;
     let mut agents = each(file.agents.as_ref(), |_, raw| {
         let spec = agent(raw)?;
         judge.agent(&spec).map(|()| spec).map_err(|refused| raw.locate(refused))
@@ -47,7 +48,21 @@ pub(super) fn build(file: &raw::File) -> Result<Config, ConfigError> {
     let log = file.log.as_ref().map(log).transpose()?.unwrap_or_default();
     let tcp = file.tcp.as_ref().map(tcp::tcp).transpose()?.unwrap_or_default();
     let wait = optional(file.wait.as_ref())?.unwrap_or_default();
-    Ok(Config { interfaces, memory, cores, wait, features, rules, flags, agents, services, log, tcp, control })
+    Ok(Config {
+        interfaces,
+        memory,
+        cores,
+        wait,
+        features,
+        rules,
+        flags,
+        program_flags,
+        agents,
+        services,
+        log,
+        tcp,
+        control,
+    })
 }
 
 /// Where a key of an item stands, for a judge's refusal: where the item starts if the key is not there.

@@ -9,7 +9,7 @@ use super::tree::{self, Node, Place, Value};
 
 /// Keys of the file that change while weir runs. All others are read when it starts: sockets are bound, memory is
 /// taken, processes are started by them.
-const LIVE: [&str; 4] = ["rules", "flags", "agents", "services"];
+const LIVE: [&str; 5] = ["rules", "flags", "program_flags", "agents", "services"];
 /// What of a feature changes while weir runs as well: the end of the path of its cap.
 const LIVE_OF_FEATURE: &str = ".send_mbit";
 
@@ -86,6 +86,7 @@ impl Config {
             features,
             rules: next.rules.clone(),
             flags: next.flags.clone(),
+            program_flags: next.program_flags.clone(),
             agents: next.agents.clone(),
             services: next.services.clone(),
             ..self.clone()

@@ -42,6 +42,7 @@ pub struct Config {
     pub(crate) features: BTreeMap<FeatureName, FeatureSpec>,
     pub(crate) rules: Vec<RuleSpec>,
     pub(crate) flags: Vec<FlagSpec>,
+    pub(crate) program_flags: Option<ProgramFlags>,
     pub(crate) agents: Vec<AgentSpec>,
     pub(crate) services: Vec<ServiceSpec>,
     pub(crate) log: LogSpec,
@@ -98,6 +99,17 @@ impl Config {
         &self.flags
     }
 
+    /// The flags that programs ask, if there are any.
+    pub fn program_flags(&self) -> Option<&ProgramFlags> {
+        self.program_flags.as_ref()
+    }
+
+    /// This configuration with other flags that programs ask, or none.
+    #[must_use]
+    pub fn with_program_flags(&self, flags: Option<ProgramFlags>) -> Self {
+        Self { program_flags: flags, ..self.clone() }
+    }
+
     /// The agents, by number.
     pub fn agents(&self) -> &[AgentSpec] {
         &self.agents
@@ -139,6 +151,7 @@ impl Default for Config {
             features: FeatureName::all().map(|name| (name, FeatureSpec::default())).collect(),
             rules: Vec::new(),
             flags: Vec::new(),
+            program_flags: None,
             agents: Vec::new(),
             services: Vec::new(),
             log: LogSpec::default(),

@@ -27,6 +27,7 @@ pub(super) struct File {
     pub(super) features: Option<HashMap<Text, Option<Feature>>>,
     pub(super) rules: Option<List<Rule>>,
     pub(super) flags: Option<List<Flag>>,
+    pub(super) program_flags: Option<Text>,
     pub(super) agents: Option<List<Agent>>,
     pub(super) services: Option<List<Service>>,
     pub(super) log: Option<Log>,
@@ -162,6 +163,8 @@ pub(super) struct Service {
 pub(super) struct Health {
     pub(super) check: Option<Text>,
     pub(super) port: Option<Text>,
+    pub(super) ask: Option<Text>,
+    pub(super) answer: Option<Text>,
     pub(super) every_ms: Option<Text>,
     pub(super) timeout_ms: Option<Text>,
     pub(super) rise: Option<Text>,

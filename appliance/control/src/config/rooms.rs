@@ -52,9 +52,11 @@ pub(super) use words;
 
 // Behind the macro, which it uses.
 mod flags;
+mod programs;
 mod services;
 
 pub use flags::*;
+pub use programs::*;
 pub use services::*;
 
 words! {

@@ -166,6 +166,9 @@ mod tests {
                     }
                     "interfaces[].mode" => format!("interfaces: [{{name: e, mode: {word}}}]"),
                     "services[].protocol" => service(&format!("protocol: {word}")),
+                    "services[].health.check" if word.as_str() == Some("udp") => {
+                        service(&format!("protocol: tcp, port: 1, health: {{check: {word}, ask: hello}}"))
+                    }
                     "services[].health.check" => service(&format!("protocol: tcp, port: 1, health: {{check: {word}}}")),
                     "services[].encapsulation" if word.as_str() == Some("none") => {
                         service(&format!("protocol: tcp, encapsulation: {word}"))

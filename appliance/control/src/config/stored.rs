@@ -41,13 +41,18 @@ impl Config {
     pub const REST_RESOURCE: &str = "config";
     /// Name of the setting that is all services: they name agents, so they are read when those are there.
     pub const SERVICES_RESOURCE: &str = "services";
+    /// Name of the setting that is the flags which programs ask.
+    pub const PROGRAM_FLAGS_RESOURCE: &str = "program-flags";
 
     /// Whether a resource is part of a configuration.
     #[must_use]
     pub fn is_made_of(key: &Key) -> bool {
         match key.kind() {
             Kind::Rules | Kind::Flags | Kind::Agents => true,
-            Kind::Settings => [Self::REST_RESOURCE, ORDER, Self::SERVICES_RESOURCE].contains(&key.name()),
+            Kind::Settings => {
+                let own = [Self::REST_RESOURCE, ORDER, Self::SERVICES_RESOURCE, Self::PROGRAM_FLAGS_RESOURCE];
+                own.contains(&key.name())
+            }
             Kind::Models | Kind::Experiments | Kind::Tokens => false,
         }
     }
@@ -79,8 +84,17 @@ impl Config {
         let order: Vec<&RuleName> = self.rules.iter().map(|rule| &rule.name).collect();
         put(Kind::Settings, ORDER.to_owned(), serde_json::to_vec(&order))?;
         put(Kind::Settings, Self::SERVICES_RESOURCE.to_owned(), serde_json::to_vec(&self.services))?;
-        let rest =
-            Self { rules: Vec::new(), flags: Vec::new(), agents: Vec::new(), services: Vec::new(), ..self.clone() };
+        if let Some(flags) = &self.program_flags {
+            put(Kind::Settings, Self::PROGRAM_FLAGS_RESOURCE.to_owned(), serde_json::to_vec(flags.as_str()))?;
+        }
+        let rest = Self {
+            rules: Vec::new(),
+            flags: Vec::new(),
+            program_flags: None,
+            agents: Vec::new(),
+            services: Vec::new(),
+            ..self.clone()
+        };
         put(Kind::Settings, Self::REST_RESOURCE.to_owned(), Ok(rest.to_yaml().into_bytes()))?;
         Ok(resources)
     }
@@ -104,6 +118,8 @@ impl Config {
         config.agents = all::<AgentSpec>(entries, Kind::Agents)?;
         config.agents.sort_by_key(|agent| agent.id);
         config.services = found(Self::SERVICES_RESOURCE).map(read).transpose()?.unwrap_or_default();
+        let flags: Option<String> = found(Self::PROGRAM_FLAGS_RESOURCE).map(read).transpose()?;
+        config.program_flags = flags.map(|text| text.parse()).transpose()?;
         Ok(Some(config.judged()?))
     }
 }

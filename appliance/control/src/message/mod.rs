@@ -24,7 +24,7 @@ pub use bench::{BenchReport, BenchRow, Better};
 pub use change::{Changed, ConfigRequest, ConfigValue, HistoryRow};
 pub use doctor::{Check, CheckState, DoctorReport};
 pub use experiment::{ExperimentReplay, ExperimentShown, ExperimentStatus, ExperimentWindow};
-pub use flag::{FlagChange, FlagStatus};
+pub use flag::{FlagChange, FlagStatus, VariantAnswer, VariantError};
 pub use flow::{FlowTuple, HexBytes};
 pub use line::{LineError, MAX_LINE_BYTES, read_line, write_line};
 pub use log::{LogRecord, LogSegment, LogSource, LogVerdict};

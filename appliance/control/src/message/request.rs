@@ -6,7 +6,7 @@ use weir_appliance_experiment::Spec;
 use super::change::{Changed, ConfigRequest, ConfigValue, HistoryRow};
 use super::{
     AgentStatus, ExperimentReplay, ExperimentShown, ExperimentStatus, FlagChange, FlagStatus, FlowExplanation,
-    FlowTuple, HexBytes, RuleStatus, ServiceStatus, Status, WhyFrame,
+    FlowTuple, HexBytes, RuleStatus, ServiceStatus, Status, VariantAnswer, WhyFrame,
 };
 use crate::config::{AgentSpec, Difference, FlagSpec, RuleSpec, ServiceSpec};
 use crate::keeper::Manner;
@@ -108,6 +108,30 @@ pub enum Request {
         /// Why.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
+    },
+    /// The flags that programs ask, from now on.
+    #[serde(rename = "flag.publish")]
+    FlagPublish {
+        /// A document in flagd's schema; none takes away what there is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        document: Option<String>,
+    },
+    /// The document of the flags that programs ask.
+    #[serde(rename = "flag.document")]
+    FlagDocument,
+    /// Which variant of a flag that programs ask somebody gets.
+    #[serde(rename = "flag.ask")]
+    FlagAsk {
+        /// The flag.
+        flag: String,
+        /// Who asks: the context's targetingKey.
+        key: String,
+        /// What rules can look at beside the key.
+        #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+        context: serde_json::Map<String, serde_json::Value>,
+        /// The time that rules see, in seconds since 1970, instead of now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<u64>,
     },
     /// The experiments, without their windows.
     #[serde(rename = "experiment.list")]
@@ -228,6 +252,10 @@ pub enum Answer {
     Services(Vec<ServiceStatus>),
     /// To `flag.list`, by name.
     Flags(Vec<FlagStatus>),
+    /// To `flag.document`: its text, or null.
+    Document(Option<String>),
+    /// To `flag.ask`.
+    Variant(VariantAnswer),
     /// To `experiment.list`, by name.
     Experiments(Vec<ExperimentStatus>),
     /// To `experiment.show`.

@@ -240,6 +240,22 @@ fn streams() {
 }
 
 #[test]
+fn flags_that_programs_ask() {
+    check(&[
+        ("program_flags: nothing", "1:16: line 1, column 2", "expected ident", "flagd's schema"),
+        (
+            "wait: poll\nprogram_flags: '{\"flags\": {\"f\": {\"state\": \"ENABLED\", \"variants\": {}}}}'",
+            "2:16: flag f: variants",
+            "there is none",
+            "at least one",
+        ),
+    ]);
+    let long = format!("program_flags: '{{\"flags\": {{}}{}}}'", " ".repeat(MAX_PROGRAM_FLAGS));
+    let error = Config::parse(&long).expect_err("too long").to_string();
+    assert!(error.contains("at most 262144 bytes") && error.len() < 200, "{error}");
+}
+
+#[test]
 fn services() {
     const AGENT: &str =
         "agents: [{id: 7, address: 10.0.0.7, mac: \"02:00:00:00:00:07\", interface: e}]\nservices: [{name: x, ";
@@ -260,6 +276,11 @@ fn services() {
             "version",
         ),
         ("address: 10.1.0.1, protocol: tcp, type: 1, health: {check: tcp}}]", "tcp", "any port", "port:"),
+        ("address: 10.1.0.1, protocol: tcp, type: 1, health: {check: udp, port: 9}}]", "udp", "send something", "ask:"),
+        ("address: 10.1.0.1, protocol: tcp, type: 1, health: {check: udp, ask: hey}}]", "udp", "any port", "port:"),
+        ("address: 10.1.0.1, protocol: tcp, type: 1, health: {ask: hey}}]", "hey", "asks nothing", "check: udp"),
+        ("address: 10.1.0.1, protocol: tcp, type: 1, health: {ask: 0x0}}]", "0x0", "pairs", "two hexadecimal"),
+        ("address: 10.1.0.1, protocol: tcp, type: 1, health: {answer: \"\"}}]", "", "0 bytes", "write text"),
         ("address: 10.1.0.1, protocol: tcp, type: 1, health: {every_ms: 9}}]", "9", "100 to", "100"),
         ("address: 10.1.0.1, protocol: tcp, type: 1, health: {timeout_ms: 2000}}]", "2000", "at most", "1000"),
         ("address: 10.1.0.1, protocol: tcp, type: 1, health: {fall: 0}}]", "0", "`fall`", "2"),

@@ -118,6 +118,26 @@ fn an_interface_from_the_command_line_keeps_its_settings() {
 }
 
 #[test]
+fn a_datagram_that_asks_for_health_is_text_or_hexadecimal() {
+    let bytes = |text: &str| text.parse::<ProbeBytes>();
+    assert_eq!(bytes("ping").expect("text").as_bytes(), b"ping");
+    assert_eq!(bytes("0x00fF").expect("hexadecimal").as_bytes(), [0, 0xff]);
+    for whole in [&b"ping"[..], b"0x", b"a \"quoted\" one: #", b"\r\n", &[0xff; MAX_PROBE], "grüß".as_bytes()] {
+        let written = whole.iter().fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}"));
+        let read = bytes(&written).expect("as many as there can be");
+        assert_eq!(bytes(&read.to_string()).as_ref().map(ProbeBytes::as_bytes), Ok(whole));
+        let mut web = Config::parse(WHOLE).expect("the example").services()[0].clone();
+        web.health = HealthSpec { check: Check::Udp, ask: Some(read.clone()), answer: Some(read), ..web.health };
+        let config = Config::parse(WHOLE).expect("the example").remove_service(&web.name).expect("removed");
+        let config = config.add_service(web).expect("a good service");
+        assert_eq!(Config::parse(&config.to_yaml()), Ok(config));
+    }
+    for bad in ["", "0x", "0x1", "0xgg", &"x".repeat(MAX_PROBE + 1), &format!("0x{}", "00".repeat(MAX_PROBE + 1))] {
+        assert!(bytes(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn services_come_go_and_drain() {
     let config = Config::parse(WHOLE).expect("the example");
     let web = config.services()[0].clone();
