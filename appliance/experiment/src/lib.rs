@@ -1,4 +1,4 @@
-//! Room 9b: experiments. Frames come from no room and leave to none: here figures of two arms of a flag become a decision.
+//! Room 9c: experiments. Frames come from no room and leave to none: here figures of two arms of a flag become a decision.
 //!
 //! ```text
 //!  Spec, Window, Window, … ── decide ──► Decision {verdict, next, reason, evidence}

@@ -24,9 +24,9 @@ use weir_dataplane_io::shared;
 use weir_dataplane_io::wait::PidFd;
 use weir_dataplane_pool::ledger::Ledger;
 
-use crate::cards;
 use crate::place::Place;
 use crate::seed::Seed;
+use crate::{cards, groups};
 
 /// The line the dataplane prints when traffic flows through it.
 pub(crate) const READY_LINE: &str = "weir-dataplane ready";
@@ -101,6 +101,8 @@ pub(crate) fn up(place: Place, features: Vec<String>, seed: Seed, read: ReadSeed
     let outcome = supervisor.run();
     // The sockets are gone with the processes by now, which hold a card's queues.
     cards::give_back(&supervisor.place.cards, Kind::Any);
+    // A dataplane that ended in good order has left none.
+    groups::give_back(&supervisor.place.groups);
     outcome
 }
 

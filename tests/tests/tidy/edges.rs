@@ -5,7 +5,7 @@ use crate::manifest::Manifest;
 use crate::tree::Tree;
 
 /// Room, and the rooms it may name in its manifest, tests included: what is not written here is refused.
-const ROOMS: [(&str, &[&str]); 17] = [
+const ROOMS: [(&str, &[&str]); 18] = [
     ("ebpf/abi", &[]),
     ("ebpf/classifier", &["ebpf/abi"]),
     ("ebpf/loader", &["ebpf/abi"]),
@@ -17,6 +17,7 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("features/worker", &["ebpf/abi", "dataplane/ring", "dataplane/io"]),
     ("features/streaming", &["ebpf/abi", "dataplane/ring", "features/worker"]),
     ("appliance/flags", &[]),
+    ("appliance/shares", &[]),
     ("appliance/experiment", &[]),
     ("appliance/control", &["ebpf/abi", "appliance/flags", "appliance/experiment"]),
     // The lab starts an appliance as a user does and asks it over its control socket.

@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::Config;
 use super::tree::{self, Node, Place, Value};
+use super::{Config, ResourceSpec};
 
 /// Keys of the file that change while weir runs. All others are read when it starts: sockets are bound, memory is
 /// taken, processes are started by them.
 const LIVE: [&str; 5] = ["rules", "flags", "program_flags", "agents", "services"];
 /// What of a feature changes while weir runs as well: the end of the path of its cap.
 const LIVE_OF_FEATURE: &str = ".send_mbit";
+
+/// What features may use changes while weir runs, but for what holds them to their memory: groups are made at the start.
+const LIVE_RESOURCES: [&str; 2] = ["resources.features.", "resources.borrow"];
 
 /// A value that two configurations disagree on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +34,7 @@ pub struct Difference {
 /// Whether the value at a path can change while weir runs.
 fn is_live(path: &str) -> bool {
     path.starts_with("features.") && path.ends_with(LIVE_OF_FEATURE)
+        || LIVE_RESOURCES.iter().any(|start| path.starts_with(start))
         || LIVE
             .iter()
             .any(|key| path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', ' '])))
@@ -82,8 +86,10 @@ impl Config {
         for (name, spec) in &mut features {
             spec.send_mbit = next.features.get(name).and_then(|next| next.send_mbit);
         }
+        let resources = ResourceSpec { memory_limit: self.resources.memory_limit, ..next.resources.clone() };
         Self {
             features,
+            resources,
             rules: next.rules.clone(),
             flags: next.flags.clone(),
             program_flags: next.program_flags.clone(),

@@ -38,6 +38,7 @@ pub struct Config {
     pub(crate) interfaces: Vec<InterfaceSpec>,
     pub(crate) memory: MemorySpec,
     pub(crate) cores: CoreSpec,
+    pub(crate) resources: ResourceSpec,
     pub(crate) wait: WaitMode,
     pub(crate) features: BTreeMap<FeatureName, FeatureSpec>,
     pub(crate) rules: Vec<RuleSpec>,
@@ -72,6 +73,11 @@ impl Config {
     /// Which cores do what.
     pub fn cores(&self) -> &CoreSpec {
         &self.cores
+    }
+
+    /// What features may use of the machine.
+    pub fn resources(&self) -> &ResourceSpec {
+        &self.resources
     }
 
     /// How the data plane waits when nothing arrives.
@@ -147,6 +153,7 @@ impl Default for Config {
             interfaces: Vec::new(),
             memory: MemorySpec::default(),
             cores: CoreSpec::default(),
+            resources: ResourceSpec::default(),
             wait: WaitMode::default(),
             features: FeatureName::all().map(|name| (name, FeatureSpec::default())).collect(),
             rules: Vec::new(),

@@ -53,10 +53,12 @@ pub(super) use words;
 // Behind the macro, which it uses.
 mod flags;
 mod programs;
+mod resources;
 mod services;
 
 pub use flags::*;
 pub use programs::*;
+pub use resources::*;
 pub use services::*;
 
 words! {

@@ -24,6 +24,7 @@ impl Config {
         writeln!(out, "memory: {{frame_size: {frame_size}, rx_ring: {rx_ring}, hugepages: {hugepages}}}")?;
         let CoreSpec { critical, batch } = &self.cores;
         writeln!(out, "cores: {{critical: {}, batch: {}}}", quoted(&critical.to_string()), quoted(&batch.to_string()))?;
+        writeln!(out, "resources: {}", self.resources)?;
         writeln!(out, "wait: {}", self.wait)?;
         writeln!(out, "features:")?;
         for (name, FeatureSpec { enabled, wait, send_mbit }) in &self.features {

@@ -6,7 +6,7 @@ use weir_appliance_experiment::Spec;
 use super::change::{Changed, ConfigRequest, ConfigValue, HistoryRow};
 use super::{
     AgentStatus, ExperimentReplay, ExperimentShown, ExperimentStatus, FlagChange, FlagStatus, FlowExplanation,
-    FlowTuple, HexBytes, RuleStatus, ServiceStatus, Status, VariantAnswer, WhyFrame,
+    FlowTuple, HexBytes, ResourcesReport, RuleStatus, ServiceStatus, Status, VariantAnswer, WhyFrame,
 };
 use crate::config::{AgentSpec, Difference, FlagSpec, RuleSpec, ServiceSpec};
 use crate::keeper::Manner;
@@ -21,6 +21,9 @@ pub enum Request {
     /// Everything on one page.
     #[serde(rename = "status")]
     Status,
+    /// What features have of the machine.
+    #[serde(rename = "resources")]
+    Resources,
     /// The rules with their counters.
     #[serde(rename = "steer.list")]
     SteerList,
@@ -244,6 +247,8 @@ pub enum Reply {
 pub enum Answer {
     /// To `status`.
     Status(Box<Status>),
+    /// To `resources`.
+    Resources(Box<ResourcesReport>),
     /// To `steer.list`, first match first.
     Rules(Vec<RuleStatus>),
     /// To `agent.list`, by number.

@@ -69,9 +69,12 @@ fn attend(dataplane: &Arc<Dataplane>, connection: &Channel) -> Result<()> {
         hello.name().map(str::to_owned).ok_or_else(|| anyhow!("a worker's name is not text; it is turned away"))?;
     let pid = connection.peer()?.pid;
     let id = dataplane.takers.next_id();
+    dataplane.shares.admit(&name, pid);
     let lent = lend(dataplane, connection, &name, id);
-    let mut lent =
-        lent.with_context(|| format!("worker {name} is turned away")).inspect_err(|_| leave(dataplane, id))?;
+    let mut lent = lent.with_context(|| format!("worker {name} is turned away")).inspect_err(|_| {
+        dataplane.shares.leave(&name, pid);
+        leave(dataplane, id);
+    })?;
     let (cursors, stop) = (Arc::clone(&lent.cursors), Arc::clone(&lent.stop));
     dataplane.takers.add(Taker {
         id,
@@ -84,6 +87,7 @@ fn attend(dataplane: &Arc<Dataplane>, connection: &Channel) -> Result<()> {
     });
     let outcome = watch(dataplane, connection, &mut words, &name, id, &mut lent);
     dataplane.takers.remove(id);
+    dataplane.shares.leave(&name, pid);
     leave(dataplane, id);
     drain(dataplane, &name, &mut lent);
     outcome
@@ -175,7 +179,7 @@ fn lend(dataplane: &Dataplane, connection: &Channel, name: &str, id: TakerId) ->
         version: VERSION,
         umem_length: dataplane.umem.length() as u64,
         flags: FLAG_VERDICTS | FLAG_SENDS | if spin { FLAG_SPIN } else { 0 },
-        core: dataplane.core_of(name).unwrap_or(ANY_CORE),
+        core: dataplane.shares.core_of(name).unwrap_or(ANY_CORE),
         send_slots: sends.slots,
         kick_every: (dataplane.rx_ring / 4).max(1),
         record_slots: RECORD_SLOTS,

@@ -74,12 +74,14 @@ impl<'a> InForce<'a> {
         dataplane.streams.as_ref().map_or(Ok(()), |streams| streams.steer(steering))?;
         let (agents, caps) = (steering.agents.clone(), dataplane.sends.caps(config));
         dataplane.ask(Request::Sending { agents, caps });
+        dataplane.shares.put(config)?;
         Ok(())
     }
 }
 
 impl Target for InForce<'_> {
     fn prepare(&mut self, next: &Config) -> Result<(), Problem> {
+        self.dataplane.shares.judge(next)?;
         let steering = steering(next, &self.dataplane.classes, &self.dataplane.ports, &self.dataplane.health)?;
         self.prepared = Some((next.clone(), steering));
         Ok(())

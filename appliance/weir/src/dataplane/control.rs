@@ -110,6 +110,7 @@ fn converse(dataplane: &Dataplane, connection: &UnixStream) -> Result<()> {
 fn answer(dataplane: &Dataplane, author: &str, request: Request) -> Result<Answer, Problem> {
     match request {
         Request::Status => status::status(dataplane).map(|status| Answer::Status(Box::new(status))).map_err(internal),
+        Request::Resources => Ok(Answer::Resources(Box::new(dataplane.shares.report()))),
         Request::SteerList => rules(dataplane).map(Answer::Rules),
         Request::AgentList => Ok(Answer::Agents(agents(dataplane))),
         Request::ServiceList => services::status(dataplane).map(Answer::Services).map_err(internal),

@@ -20,6 +20,7 @@ mod placement;
 mod sends;
 pub(crate) mod services;
 mod setup;
+mod shares;
 mod status;
 pub(crate) mod steering;
 mod streams;
@@ -37,11 +38,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use weir_appliance_control::class::classes;
-use weir_appliance_control::config::{Config, CoreSet, WaitMode};
+use weir_appliance_control::config::{Config, WaitMode};
 use weir_appliance_control::keeper::Keeper;
 use weir_appliance_control::problem::Problem;
 use weir_dataplane_io::bpffs;
-use weir_dataplane_io::cpu::{self, CorePlan, CoreWish, Pick};
+use weir_dataplane_io::cpu::{self, CorePlan};
 use weir_dataplane_io::fds::Listener;
 use weir_dataplane_io::umem::Umem;
 use weir_dataplane_io::wait::{Epoll, EventFd, Trigger};
@@ -53,12 +54,14 @@ use weir_dataplane_pool::pool::{Parts, Pool, Request};
 use weir_ebpf_loader::Classifier;
 
 use crate::place::{BPF_FS, Place};
+use crate::resources;
 use crate::seed::Seed;
 use crate::supervise::READY_LINE;
 use board::Board;
 use classes::KernelClasses;
 use sends::{QueueShown, Sends};
 use setup::Port;
+use shares::Shares;
 use takers::Takers;
 
 /// SCHED_FIFO priority of the pool. It runs a few percent of the time, and frames wait for it when their ring is full.
@@ -122,6 +125,7 @@ pub(crate) struct Dataplane {
     experiments: experiments::Experiments,
     streams: Option<streams::Streams>,
     health: health::Health,
+    shares: Shares,
 }
 
 /// Locks what no panic leaves half changed.
@@ -176,6 +180,7 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32, ledger: Option<&Path>
         counters::note(&dataplane);
         changes::tick(&dataplane);
         experiments::tick(&dataplane);
+        dataplane.shares.tick(&dataplane);
         if mover.is_finished() {
             return Err(anyhow!("the pool ended; no frame would come back"));
         }
@@ -230,7 +235,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, ledger: Option<
     let health = health::Health::default();
     let steering =
         steering::steering(&config, &kernel_classes, &ports, &health).map_err(|problem| anyhow!("{problem}"))?;
-    let cores = core_plan(&config, &ports, cards.home());
+    let (cores, shares) = shared_out(&config, &ports, cards.home(), &place)?;
     let mounted = bpffs::ensure(Path::new(BPF_FS))?;
     let mut classifier = Classifier::load(weir_ebpf_loader::LoadOptions { pin_root: Some(place.pins.clone()) })?;
     let bound = setup::bind(&config, &mut ports, &kernel_classes, cards.home())?;
@@ -243,7 +248,6 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, ledger: Option<
     let (requests, inbox) = mpsc::channel();
     let (report, hostile) = mpsc::channel();
     let (epoll, pool_epoll, pool_wake) = pool_waiting(&bound.rings, &kernel_classes)?;
-    let rx_ring = config.memory().rx_ring;
     let streams = streams::Streams::make(&config, &kernel_classes, &steering, &report, classifier.flow_key())?;
     let (streams, stream_parts) = streams.unzip();
     let sends = Sends::of(&config);
@@ -256,26 +260,27 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, ledger: Option<
         agents: steering.agents,
     };
     let pool = Pool::new(parts, inbox, report);
-    let (log, experiments) = (log::Log::new(&config), experiments::Experiments::load(&**keeper.store()));
+    let log = log::Log::new(&config);
     let dataplane = Dataplane {
         place,
         started: Instant::now(),
         restarts,
         seed,
+        experiments: experiments::Experiments::load(&**keeper.store()),
         keeper: Mutex::new(keeper),
         last_tick: Mutex::default(),
+        rx_ring: config.memory().rx_ring,
         config: Mutex::new(config),
         classifier: Mutex::new(classifier),
         classes: kernel_classes,
         ports,
         attached,
         umem: bound.umem,
-        rx_ring,
         log,
         chaos: chaos::Chaos::default(),
-        experiments,
         streams,
         health,
+        shares,
         rings: bound.rings,
         queues: bound.shown,
         sends,
@@ -295,6 +300,15 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, ledger: Option<
     Ok((dataplane, (pool, epoll), hostile, stream_parts))
 }
 
+/// Who gets which cores, and what features have of them. Nothing is attached yet, so asks that cannot be met leave nothing.
+fn shared_out(config: &Config, ports: &[Port], node: Option<u32>, place: &Place) -> Result<(CorePlan, Shares)> {
+    // One for each queue that is polled, so that their interrupts need not share.
+    let polled = ports.iter().map(|port| port.queues as usize).sum();
+    let cores = resources::core_plan(config, polled, node);
+    let shares = Shares::make(config, &cores, place).map_err(|problem| anyhow!("{problem}"))?;
+    Ok((cores, shares))
+}
+
 /// The pool's epoll instance, a second handle of it for those who add kicks, and the counter that wakes it.
 fn pool_waiting(rings: &[Ring], classes: &KernelClasses) -> Result<(Epoll, Epoll, EventFd)> {
     let epoll = Epoll::new()?;
@@ -308,17 +322,6 @@ fn pool_waiting(rings: &[Ring], classes: &KernelClasses) -> Result<(Epoll, Epoll
     let handle =
         Epoll::from_fd(epoll.as_fd().try_clone_to_owned().context("no descriptor is left; raise `ulimit -n`")?);
     Ok((epoll, handle, wake))
-}
-
-fn core_plan(config: &Config, ports: &[Port], node: Option<u32>) -> CorePlan {
-    let pick = |set: &CoreSet| match set {
-        CoreSet::Auto => Pick::Auto,
-        CoreSet::List(cores) => Pick::These(cores.clone()),
-    };
-    let (critical, batch) = (pick(&config.cores().critical), pick(&config.cores().batch));
-    // One for each queue that is polled, so that their interrupts need not share.
-    let critical_count = ports.iter().map(|port| port.queues as usize).sum();
-    cpu::roles(&cpu::Topology::live(), &CoreWish { critical, batch, critical_count, node })
 }
 
 impl Dataplane {
@@ -343,12 +346,6 @@ impl Dataplane {
             .iter()
             .find(|(feature, _)| feature.as_str() == name)
             .map_or(config.wait(), |(_, spec)| spec.wait)
-    }
-
-    /// The core a worker is pinned to: the batch cores in turn, in the order of the features' names.
-    fn core_of(&self, name: &str) -> Option<u32> {
-        let place = lock(&self.config).enabled().position(|feature| feature.as_str() == name)?;
-        self.cores.batch.get(place % self.cores.batch.len().max(1)).copied()
     }
 
     fn flow_map(&self) -> Result<OwnedFd> {
@@ -395,6 +392,7 @@ impl Dataplane {
             streams.end();
         }
         self.log.end();
+        self.shares.end();
         if let Err(error) = classifier.unpin() {
             tracing::error!("{}: pins are left behind: {error}", self.place.pins.display());
         }

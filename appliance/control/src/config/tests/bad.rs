@@ -114,6 +114,34 @@ fn placement() {
 }
 
 #[test]
+fn resources() {
+    check(&[
+        ("resources: {features: {twin: {}}}", "1:24: twin", "does not have", "streaming"),
+        ("resources: {features: {streaming: {core: 1}}}", "1:36: core", "no such key", "cores"),
+        ("resources: {features: {streaming: {cores: 1}}}", "1:43: 1", "wrong kind", "keys and values"),
+        ("resources: {features: {streaming: {cores: {critical: -1}}}}", "1:54: -1", "whole number", "digits"),
+        ("resources: {features: {streaming: {cores: {batch: 1025}}}}", "1:51: 1025", "0 to 1024", "profile"),
+        ("resources: {features: {streaming: {memory: 512}}}", "1:44: 512", "not an amount", "512MiB"),
+        ("resources: {features: {streaming: {memory: 31MiB}}}", "1:44: 31MiB", "32MiB to 16384GiB", "profile"),
+        ("resources: {features: {streaming: {memory: 99999999999999999999GiB}}}", "1:44: 9999", "32MiB to", "profile"),
+        ("resources: {features: {streaming: {cpu_weight: 0}}}", "1:48: 0", "1 to 10000", "100"),
+        ("resources: {features: {streaming: {class: idle}}}", "1:43: idle", "priority class", "critical, batch"),
+        ("resources: {features: {streaming: {accelerator: npu}}}", "1:49: npu", "wrong kind", "keys and values"),
+        ("resources: {features: {streaming: {accelerator: {name: npu}}}}", "1:49: share", "missing", "share: "),
+        (
+            "resources: {features: {streaming: {accelerator: {name: tpu, share: 1%}}}}",
+            "1:56: tpu",
+            "accelerator",
+            "npu",
+        ),
+        ("resources: {features: {streaming: {accelerator: {name: npu, share: 101%}}}}", "1:68: 101%", "100%", "0%"),
+        ("resources: {features: {streaming: {accelerator: {name: npu, share: 0%}}}}", "1:68: 0%", "nothing", "remove"),
+        ("resources: {memory_limit: always}", "1:27: always", "limit memory", "off, rlimit, cgroup"),
+        ("resources: {borrow: maybe}", "1:21: maybe", "neither", "true or false"),
+    ]);
+}
+
+#[test]
 fn rules_and_flags() {
     check(&[
         ("rules:\n  - {match: udp dport 99999, action: drop}", "2:13: 99999", "0 to 65535", "range"),
