@@ -10,10 +10,9 @@ use weir_appliance_control::message::Counters;
 use weir_appliance_lab::appliance::Appliance;
 use weir_appliance_lab::generate::Sender;
 use weir_appliance_lab::generate::afxdp::XdpSender;
-use weir_appliance_lab::load;
 use weir_appliance_lab::packet::{self, message};
 use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
-use weir_appliance_lab::{Lab, LabError, LabSpec};
+use weir_appliance_lab::{Lab, LabError, LabSpec, load};
 use weir_dataplane_io::clock::monotonic_ns;
 use weir_dataplane_io::probe::{self, State};
 use weir_dataplane_io::wait::PidFd;
@@ -87,7 +86,7 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Sends from the left end in the background until it is finished.
+/// Sends from the left end for agent 2 in the background until it is finished or dropped.
 pub struct Background {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
@@ -95,14 +94,20 @@ pub struct Background {
 }
 
 impl Background {
-    /// Sends so many frames a second, as [`Rig::traffic`] makes them.
-    ///
-    /// # Panics
-    /// When the generator's way is taken.
+    /// Starts sending so many frames a second of two producers, as [`Rig::traffic`] makes them.
     #[must_use]
     pub fn start(rig: &Rig, content: Content, per_second: f64) -> Self {
+        Self::of(rig, content, 2, per_second)
+    }
+
+    /// The same of so many producers, each a flow of its own.
+    ///
+    /// # Panics
+    /// When the generator's way is gone.
+    #[must_use]
+    pub fn of(rig: &Rig, content: Content, producers: u32, per_second: f64) -> Self {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (mut sender, mut traffic) = (rig.sender(), rig.traffic(content, 2));
+        let (mut sender, mut traffic) = (rig.sender(), rig.traffic(content, producers));
         let (flag, count) = (Arc::clone(&stop), Arc::clone(&sent));
         let thread = std::thread::spawn(move || {
             let frames = load::drive(&mut sender, &mut traffic, per_second, &flag).expect("the generator goes on");
@@ -114,20 +119,28 @@ impl Background {
     /// Stops and gives the frames sent.
     ///
     /// # Panics
-    /// When the generator did not come to its end.
+    /// When the generator has failed.
     #[must_use]
     pub fn finish(mut self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
-            thread.join().expect("the generator ends");
-        }
+        self.end().expect("the generator ends");
         self.sent.load(Ordering::Acquire)
+    }
+
+    fn end(&mut self) -> std::thread::Result<()> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().map_or(Ok(()), std::thread::JoinHandle::join)
     }
 }
 
 /// Kills a process, if it is still there.
 pub fn kill(pid: u32) {
     let _ = PidFd::open(pid).and_then(|process| process.kill());
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        let _ = self.end(); // the test has failed already, or says so itself
+    }
 }
 
 /// Interfaces and agents of the box in a [`Rig`]; rules follow. A worker that a test stops is not taken for stalled, and

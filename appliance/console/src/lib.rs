@@ -9,6 +9,7 @@ pub mod chaos;
 pub mod config;
 pub mod demo;
 pub mod doctor;
+pub mod experiment;
 pub mod feature;
 pub mod figures;
 pub mod flag;

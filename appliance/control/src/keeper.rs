@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, KINDS, StoredError};
 use crate::management;
+use crate::name::FlagName;
 use crate::problem::Problem;
 use crate::resources::{
     Change, Clock, Entry, Key, Kind, Origin, ResourceStore, Revision, StoreError, Transaction, difference,
@@ -502,6 +503,13 @@ impl Keeper {
         self.store.history(Some(&key), None, 1).ok()?.pop()
     }
 
+    /// Who changed a flag last, and why.
+    #[must_use]
+    pub fn changed_last(&self, flag: &FlagName) -> Option<Origin> {
+        let key = Key::new(Kind::Flags, flag.as_str()).ok()?;
+        self.store.history(Some(&key), None, 1).ok()?.pop().map(|change| change.origin)
+    }
+
     /// Where the value at a path comes from: the change that wrote the resource it is in.
     #[must_use]
     pub fn origin(&self, path: &str) -> String {
@@ -524,7 +532,8 @@ impl Keeper {
         )
     }
 
-    /// The newest changes, newest first, of at most so many revisions.
+    /// The newest changes of the configuration, newest first, of at most so many revisions. The windows of experiments are
+    /// changes of the store, but of nothing that is in force.
     ///
     /// # Errors
     /// The store cannot be read.
@@ -542,6 +551,7 @@ impl Keeper {
                 changes.pop();
             }
             before = changes.last().and_then(|changes| changes.first()).map(|change| change.revision);
+            changes.retain(|changes| changes.iter().any(|change| change.key.kind() != Kind::Experiments));
             found.append(&mut changes);
             if is_last {
                 break;

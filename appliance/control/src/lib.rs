@@ -7,6 +7,7 @@ pub mod class;
 pub mod client;
 pub mod config;
 pub mod config_file;
+pub mod experiments;
 pub mod flags;
 pub mod keeper;
 pub mod management;

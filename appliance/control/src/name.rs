@@ -1,4 +1,4 @@
-//! Names and numbers that people type: interface, rule, service, flag and agent.
+//! Names and numbers that people type: interface, rule, service, flag, experiment and agent.
 
 use std::fmt;
 use std::str::FromStr;
@@ -25,7 +25,7 @@ macro_rules! as_text {
         }
     )+};
 }
-as_text!(InterfaceName, RuleName, ServiceName, FlagName, VariantName, Mac);
+as_text!(InterfaceName, RuleName, ServiceName, FlagName, VariantName, ExperimentName, Mac);
 
 /// A network interface's name, as the kernel allows them (`dev_valid_name` in net/core/dev.c): 1 to 15 bytes, no `/`,
 /// no `:`, no white space, neither `.` nor `..`. Only printable ASCII is taken here.
@@ -104,6 +104,8 @@ short_names! {
     FlagName, "a flag's name", "streaming-canary";
     /// The name of a flag's variant.
     VariantName, "a variant's name", "candidate";
+    /// The name of an experiment.
+    ExperimentName, "an experiment's name", "try-1";
 }
 
 impl RuleName {

@@ -21,6 +21,13 @@ impl Problem {
     }
 }
 
+impl From<weir_appliance_experiment::Refusal> for Problem {
+    fn from(refusal: weir_appliance_experiment::Refusal) -> Self {
+        let weir_appliance_experiment::Refusal { value, cause, cure } = refusal;
+        Self { value, cause, cure }
+    }
+}
+
 /// The text without control characters, so that a hostile value cannot break the line or the terminal, and at most
 /// 200 characters long. An empty value is shown as `""`.
 pub fn one_line(text: &str) -> String {

@@ -35,6 +35,7 @@ use weir_appliance_console::chaos::ChaosCommand;
 use weir_appliance_console::config::{ConfigCommand, SettleArgs};
 use weir_appliance_console::demo::DemoArgs;
 use weir_appliance_console::doctor::DoctorArgs;
+use weir_appliance_console::experiment::ExperimentCommand;
 use weir_appliance_console::feature::FeatureCommand;
 use weir_appliance_console::flag::FlagCommand;
 use weir_appliance_console::line;
@@ -91,6 +92,9 @@ enum Command {
     /// Features: start, stop, park and restart their workers while frames flow.
     #[command(subcommand)]
     Feature(FeatureCommand),
+    /// Experiments: a flag's share grows step by step while nothing becomes worse.
+    #[command(subcommand)]
+    Experiment(ExperimentCommand),
     /// Services: virtual addresses whose connections are shared among agents.
     #[command(subcommand)]
     Service(ServiceCommand),
@@ -207,6 +211,7 @@ fn run(command: Command, out: &mut dyn Write) -> Outcome {
         Command::Revert(args) => args.revert(out),
         Command::Flag(args) => args.run(out),
         Command::Feature(args) => args.run(out),
+        Command::Experiment(args) => args.run(out),
         Command::Service(args) => args.run(out),
         Command::Why(args) => match args.flow {
             Some(flow) => args.run_flow(flow, out),

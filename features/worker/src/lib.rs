@@ -12,3 +12,4 @@ pub mod outputs;
 pub mod process;
 pub mod replay;
 pub mod taker;
+pub mod waits;

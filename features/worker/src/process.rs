@@ -262,6 +262,7 @@ impl Attached {
             }
             if now >= next_tick {
                 feature.on_tick(now, &mut out);
+                self.taker.report_waits(now, &mut self.records);
                 self.show(now);
                 next_tick = now + TICK_NS;
                 if self.owner.stop() {

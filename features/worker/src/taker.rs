@@ -8,7 +8,8 @@ use weir_ebpf_abi::meta::{FrameMeta, NO_RULE};
 
 use crate::batch::{BATCH_FRAMES, Batch, FrameView};
 use crate::feature::Feature;
-use crate::outputs::Outputs;
+use crate::outputs::{Outputs, RecordSink};
+use crate::waits::Waits;
 
 /// One ring a taker reads, with its own place on it.
 pub struct TakerRing {
@@ -50,6 +51,8 @@ pub struct Ends(Fixed<u64, SLOTS>);
 /// All rings of one worker.
 pub struct Taker {
     rings: Vec<TakerRing>,
+    /// One for each ring.
+    waits: Vec<Waits>,
     frames: UmemView,
     cursors: TakerCursors,
     kick: Option<EventFd>,
@@ -72,7 +75,23 @@ impl Taker {
         kick: Option<EventFd>,
         kick_every: u32,
     ) -> Self {
-        Self { rings, frames, cursors, kick, kick_every, since_kick: 0, unsent: 0, counts: TakerCounts::default() }
+        let waits = rings.iter().map(|_| Waits::default()).collect();
+        Self {
+            rings,
+            waits,
+            frames,
+            cursors,
+            kick,
+            kick_every,
+            since_kick: 0,
+            unsent: 0,
+            counts: TakerCounts::default(),
+        }
+    }
+
+    /// Gives how long frames have waited since the last call, where the classifier stamps them.
+    pub fn report_waits(&mut self, now_ns: u64, records: &mut dyn RecordSink) {
+        self.waits.iter_mut().for_each(|waits| waits.report(now_ns, records));
     }
 
     /// Counts since the start.
@@ -97,13 +116,15 @@ impl Taker {
     /// Gives the number of frames handed on: 0 means that all rings were empty.
     pub fn poll<F: Feature>(&mut self, feature: &mut F, out: &mut Outputs<'_>, clock: impl Fn() -> u64) -> usize {
         let mut handed = 0;
-        for ring in &mut self.rings {
+        for (ring, waits) in self.rings.iter_mut().zip(&mut self.waits) {
             let available = ring.reader.available(ring.cursor);
             if available == 0 {
                 continue;
             }
             let (frames, descriptors) = one_batch(ring, &self.frames, available, &mut self.counts, |batch| {
-                feature.on_batch(&Batch::new(clock(), batch), out);
+                let now_ns = clock();
+                waits.note(now_ns, batch);
+                feature.on_batch(&Batch::new(now_ns, batch), out);
             });
             handed += frames;
             // In this order: who sees the cursor behind a frame has met every wish to send it.

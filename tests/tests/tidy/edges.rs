@@ -5,7 +5,7 @@ use crate::manifest::Manifest;
 use crate::tree::Tree;
 
 /// Room, and the rooms it may name in its manifest, tests included: what is not written here is refused.
-const ROOMS: [(&str, &[&str]); 17] = [
+const ROOMS: [(&str, &[&str]); 18] = [
     ("ebpf/abi", &[]),
     ("ebpf/classifier", &["ebpf/abi"]),
     ("ebpf/loader", &["ebpf/abi"]),
@@ -18,13 +18,14 @@ const ROOMS: [(&str, &[&str]); 17] = [
     ("features/streaming", &["ebpf/abi", "dataplane/ring", "features/worker"]),
     ("appliance/flags", &[]),
     ("appliance/shares", &[]),
-    ("appliance/control", &["ebpf/abi", "appliance/flags"]),
+    ("appliance/experiment", &[]),
+    ("appliance/control", &["ebpf/abi", "appliance/flags", "appliance/experiment"]),
     // The lab starts an appliance as a user does and asks it over its control socket.
     (
         "appliance/lab",
         &["ebpf/abi", "ebpf/loader", "dataplane/ring", "dataplane/io", "dataplane/source", "appliance/control"],
     ),
-    ("appliance/console", &["ebpf/abi", "appliance/flags", "appliance/control"]),
+    ("appliance/console", &["ebpf/abi", "appliance/flags", "appliance/experiment", "appliance/control"]),
     // What other programs link: it brings along nothing of the box but its words, and memory that can be shared.
     ("appliance/sdk/rust", &["ebpf/abi", "dataplane/ring", "dataplane/io"]),
     ("appliance/sdk/c", &["ebpf/abi", "dataplane/ring", "dataplane/io", "appliance/sdk/rust"]),
@@ -61,7 +62,11 @@ const DOORS: [(&str, &[&str]); 23] = [
 ];
 
 /// Members that may use these crates alone.
-const NOTHING_ELSE: [(&str, &[&str]); 2] = [("ebpf/abi", &["zerocopy", "proptest"]), ("xtask", &["anyhow"])];
+const NOTHING_ELSE: [(&str, &[&str]); 3] = [
+    ("ebpf/abi", &["zerocopy", "proptest"]),
+    ("appliance/experiment", &["serde", "serde_json", "proptest"]),
+    ("xtask", &["anyhow"]),
+];
 
 /// A feature does no input or output, so that it replays from a capture.
 const NOT_IN_A_FEATURE: [&str; 6] =

@@ -5,7 +5,7 @@ use crate::manifest;
 use crate::tree::Tree;
 
 /// The number in line one of each room. The vocabulary and the classifier are both the first.
-const NUMBERS: [(&str, &str); 18] = [
+const NUMBERS: [(&str, &str); 19] = [
     ("ebpf/abi", "1"),
     ("ebpf/classifier", "1"),
     ("ebpf/loader", "2"),
@@ -18,6 +18,7 @@ const NUMBERS: [(&str, &str); 18] = [
     ("features/streaming", "8"),
     ("appliance/flags", "9a"),
     ("appliance/shares", "9b"),
+    ("appliance/experiment", "9c"),
     ("appliance/control", "9"),
     ("appliance/lab", "10"),
     ("appliance/console", "11"),

@@ -6,6 +6,7 @@
 mod bench;
 mod change;
 mod doctor;
+mod experiment;
 mod feature;
 mod flag;
 mod flow;
@@ -25,6 +26,7 @@ mod why;
 pub use bench::{BenchReport, BenchRow, Better};
 pub use change::{Changed, ConfigRequest, ConfigValue, HistoryRow};
 pub use doctor::{Check, CheckState, DoctorReport};
+pub use experiment::{ExperimentReplay, ExperimentShown, ExperimentStatus, ExperimentWindow};
 pub use feature::FeatureStanding;
 pub use flag::{FlagChange, FlagStatus, VariantAnswer, VariantError};
 pub use flow::{FlowTuple, HexBytes};

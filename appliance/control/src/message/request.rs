@@ -1,15 +1,16 @@
 //! What is asked over the control socket, and what comes back.
 
 use serde::{Deserialize, Serialize};
+use weir_appliance_experiment::Spec;
 
 use super::change::{Changed, ConfigRequest, ConfigValue, HistoryRow};
 use super::{
-    AgentStatus, FeatureStanding, FlagChange, FlagStatus, FlowExplanation, FlowTuple, HexBytes, ResourcesReport,
-    RuleStatus, ServiceStatus, Status, VariantAnswer, WhyFrame,
+    AgentStatus, ExperimentReplay, ExperimentShown, ExperimentStatus, FeatureStanding, FlagChange, FlagStatus,
+    FlowExplanation, FlowTuple, HexBytes, ResourcesReport, RuleStatus, ServiceStatus, Status, VariantAnswer, WhyFrame,
 };
 use crate::config::{AgentSpec, Difference, FlagSpec, RuleSpec, Run, ServiceSpec};
 use crate::keeper::Manner;
-use crate::name::{AgentId, FlagName, RuleName, ServiceName};
+use crate::name::{AgentId, ExperimentName, FlagName, RuleName, ServiceName};
 use crate::problem::Problem;
 use crate::taker::FeatureName;
 
@@ -155,6 +156,48 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
     },
+    /// The experiments, without their windows.
+    #[serde(rename = "experiment.list")]
+    ExperimentList,
+    /// One experiment with its windows.
+    #[serde(rename = "experiment.show")]
+    ExperimentShow {
+        /// Its name.
+        name: ExperimentName,
+    },
+    /// A new experiment: its flag gets the share of the first step.
+    #[serde(rename = "experiment.create")]
+    ExperimentCreate {
+        /// What it is.
+        spec: Box<Spec>,
+        /// Why.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// An experiment ends now.
+    #[serde(rename = "experiment.stop")]
+    ExperimentStop {
+        /// Its name.
+        name: ExperimentName,
+        /// Whether the flag becomes what it was before.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        roll_back: bool,
+        /// Why.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// An experiment that is over is forgotten.
+    #[serde(rename = "experiment.remove")]
+    ExperimentRemove {
+        /// Its name.
+        name: ExperimentName,
+    },
+    /// The decisions again, from the raw windows.
+    #[serde(rename = "experiment.replay")]
+    ExperimentReplay {
+        /// Its name.
+        name: ExperimentName,
+    },
     /// Why a flow or a frame goes where it goes.
     #[serde(rename = "why")]
     Why(WhyQuestion),
@@ -240,6 +283,12 @@ pub enum Answer {
     Variant(VariantAnswer),
     /// To `feature.list`, by name.
     Features(Vec<FeatureStanding>),
+    /// To `experiment.list`, by name.
+    Experiments(Vec<ExperimentStatus>),
+    /// To `experiment.show`.
+    Experiment(Box<ExperimentShown>),
+    /// To `experiment.replay`.
+    Replayed(ExperimentReplay),
     /// To `why` about a flow.
     Flow(Box<FlowExplanation>),
     /// To `why` about a frame.

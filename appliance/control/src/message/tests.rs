@@ -194,3 +194,23 @@ fn changes_of_what_is_in_force() {
         &json!({"ok": {"differences": [{"path": "wait", "before": "poll", "after": "spin", "live": false}]}}),
     );
 }
+
+#[test]
+fn experiments() {
+    let spec = json!({"name": "try", "flag": "canary", "arms": {"variants": {"control": "old", "candidate": "new"}},
+        "guardrails": [{"metric": "latency_p99", "tolerance_ppm": 50_000}], "window_ms": 10_000, "windows": 48,
+        "noise_windows": 1, "patience": 3, "steps": [500, 10_000], "alpha_ppm": 50_000, "beta_ppm": 50_000});
+    keeps::<Request>(&json!({"op": "experiment.create", "spec": spec, "reason": "a try"}));
+    keeps::<Request>(&json!({"op": "experiment.stop", "name": "try", "roll_back": true}));
+    let decision = json!({"verdict": "roll_back", "next": "ended", "reason": "x", "evidence": [{"metric": "latency_p99",
+        "tolerance_ppm": 50_000, "floor": 0.02, "control": 1000.0, "candidate": 5000.0, "loss": 0.8, "slices": 40,
+        "worse": 1e3, "worse_needs": 20.0, "fine": 0.1, "fine_needs": 20.0}]});
+    let outcome = json!({"ending": "rolled-back", "reason": "x", "time_ms": 1});
+    let status = json!({"spec": spec, "stage": {"step": 1}, "share": "5%", "windows": 2, "slices": 0, "latest": decision,
+        "outcome": outcome, "author": "root (uid 0)", "reason": "a try", "created_ms": 1, "bytes": 20_000});
+    keeps::<Answer>(&json!({"experiments": [status]}));
+    let window =
+        json!({"number": 1, "stage": "noise", "share": "5%", "began_ms": 1, "decision": decision, "revision": 7});
+    keeps::<Answer>(&json!({"experiment": {"experiment": status, "windows": [window]}}));
+    keeps::<Answer>(&json!({"replayed": {"name": "try", "windows": 1, "same": true, "decisions": [decision]}}));
+}

@@ -78,7 +78,7 @@ fn attend(dataplane: &Arc<Dataplane>, connection: &Channel) -> Result<()> {
         dataplane.shares.leave(&name, pid);
         leave(dataplane, id);
     })?;
-    let stop = Arc::clone(&lent.stop);
+    let (cursors, stop) = (Arc::clone(&lent.cursors), Arc::clone(&lent.stop));
     dataplane.takers.add(Taker {
         id,
         name: name.clone(),
@@ -86,6 +86,7 @@ fn attend(dataplane: &Arc<Dataplane>, connection: &Channel) -> Result<()> {
         restarts: hello.restarts,
         state: TakerState::Starting,
         leaving: false,
+        cursors,
         stop,
     });
     let outcome = watch(dataplane, connection, &mut words, &name, id, &mut lent);
@@ -293,7 +294,11 @@ fn watch(
 }
 
 fn drain(dataplane: &Dataplane, name: &str, lent: &mut Lent) {
-    let outcome = lent.records.consume(RECORD_SLOTS, |record| dataplane.board.post(name, *record));
+    let outcome = lent.records.consume(RECORD_SLOTS, |record| {
+        if !dataplane.experiments.take(name, record) {
+            dataplane.board.post(name, *record);
+        }
+    });
     if outcome.is_err() && !std::mem::replace(&mut lent.corrupt, true) {
         tracing::warn!("worker {name}: its record ring claims more records than it holds; they are not read");
     }

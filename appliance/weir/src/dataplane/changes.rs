@@ -160,6 +160,16 @@ pub(super) fn kill(dataplane: &Dataplane, author: &str, name: &FlagName, reason:
     Ok(Changed { text, saved: true, revision, confirm_within_s: None })
 }
 
+/// Makes a change that waits for nothing, as a kill does; `None` where nothing differs.
+pub(super) fn at_once(
+    dataplane: &Dataplane,
+    author: &str,
+    reason: &str,
+    make: impl Fn(&Config) -> Result<Config, Problem>,
+) -> Result<Option<Revision>, Problem> {
+    lock(&dataplane.keeper).change_at_once(author, reason, make, &mut InForce::of(dataplane))
+}
+
 /// Takes back what nobody confirmed in time, and makes the steps of schedules whose time has come. Called by the main
 /// thread, several times a second.
 pub(super) fn tick(dataplane: &Dataplane) {
@@ -222,7 +232,10 @@ pub(super) fn answer(dataplane: &Dataplane, author: &str, request: ConfigRequest
         }
         ConfigRequest::Rollback { revision, live_only, manner } => {
             let mut keeper = lock(&dataplane.keeper);
-            let back = revision.unwrap_or(Revision(keeper.revision()?.0.saturating_sub(1)));
+            // The newest change of the configuration: experiments write their windows into the same store.
+            let newest = keeper.history(1)?.first().and_then(|changes| changes.first()).map(|change| change.revision);
+            let newest = newest.map_or_else(|| keeper.revision(), Ok)?;
+            let back = revision.unwrap_or(Revision(newest.0.saturating_sub(1)));
             let next = keeper.at(back)?;
             let next = if live_only { keeper.config().with_live_part_of(&next) } else { next };
             let mut manner = manner;

@@ -22,7 +22,7 @@ use weir_ebpf_loader::Classifier;
 use super::classes::KernelClasses;
 use super::setup::Port;
 use super::steering::Steering;
-use super::{Dataplane, changes, explain, features, flags, lock, services, status};
+use super::{Dataplane, changes, experiments, explain, features, flags, lock, services, status};
 use crate::place::Place;
 use crate::records;
 
@@ -137,6 +137,12 @@ fn answer(dataplane: &Dataplane, author: &str, request: Request) -> Result<Answe
             let records = kept.iter().skip(first).map(records::json).collect();
             Ok(Answer::Records(RecordsAnswer { feature, records }))
         }
+        request @ (Request::ExperimentList
+        | Request::ExperimentShow { .. }
+        | Request::ExperimentCreate { .. }
+        | Request::ExperimentStop { .. }
+        | Request::ExperimentRemove { .. }
+        | Request::ExperimentReplay { .. }) => experiments::answer(dataplane, author, request),
         Request::ChaosSlow { feature, delay_us, seconds } => {
             dataplane.chaos.slow(feature, delay_us, seconds).map(Answer::Done)
         }

@@ -10,6 +10,7 @@ mod chaos;
 pub(crate) mod classes;
 mod control;
 mod counters;
+mod experiments;
 mod explain;
 mod features;
 mod flags;
@@ -129,6 +130,7 @@ pub(crate) struct Dataplane {
     mounted: bool,
     log: log::Log,
     chaos: chaos::Chaos,
+    experiments: experiments::Experiments,
     streams: Option<streams::Streams>,
     health: health::Health,
     shares: Shares,
@@ -183,11 +185,12 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32, ledger: Option<&Path>
     features::begin(&dataplane);
     dataplane.supervised.say(&Heard::Ready)?;
     while !stop.load(Ordering::Relaxed) && !dataplane.stopping.load(Ordering::Relaxed) {
-        if let Ok(found) = hostile.recv_timeout(LOOK_EVERY) {
+        if let Ok(found) = hostile.recv_timeout(dataplane.experiments.pause(LOOK_EVERY)) {
             dataplane.takers.evict(found.taker, &because(&found));
         }
         counters::note(&dataplane);
         changes::tick(&dataplane);
+        experiments::tick(&dataplane);
         dataplane.shares.tick(&dataplane);
         supervised::look(&dataplane);
         features::tick(&dataplane);
@@ -280,6 +283,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
         started: Instant::now(),
         restarts,
         seed,
+        experiments: experiments::Experiments::load(&**keeper.store()),
         keeper: Mutex::new(keeper),
         last_tick: Mutex::default(),
         rx_ring: config.memory().rx_ring,

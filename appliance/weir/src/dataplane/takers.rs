@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use weir_appliance_control::taker::FeatureName;
 use weir_dataplane_io::wait::PidFd;
 use weir_dataplane_pool::class::TakerId;
-use weir_dataplane_ring::OwnerPage;
+use weir_dataplane_ring::{OwnerCursors, OwnerPage};
 
 /// How far a worker has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub(super) struct Taker {
     pub state: TakerState,
     /// It was asked to stop.
     pub leaving: bool,
+    /// How far it says it has come on each of its rings.
+    pub cursors: Arc<OwnerCursors>,
     /// The page on which it is asked to stop.
     pub stop: Arc<OwnerPage>,
 }
