@@ -1,6 +1,7 @@
 //! The appliance under test: `weir up` in the lab's box, as a user starts it.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use weir_appliance_control::message::Status;
 use weir_appliance_lab::appliance::Appliance;
 use weir_appliance_lab::generate::live::Live;
 use weir_appliance_lab::{Lab, Node};
+use weir_dataplane_io::cgroup::{self, Controller, Found, Version};
 
 use crate::{noise, wire};
 
@@ -46,9 +48,22 @@ pub fn start(lab: &Lab, node: &Node, more: &str) -> Result<Appliance> {
 pub fn set_real_time(status: &Status, on: bool) -> Result<()> {
     let (policy, priority) = if on { ("--fifo", WORKER_PRIORITY) } else { ("--other", "0") };
     for process in status.processes.iter().filter(|process| process.name.starts_with("worker") && process.pid != 0) {
+        leave_group(process.pid)?;
         chrt(policy, priority, process.pid)?;
     }
     Ok(())
+}
+
+/// Takes a worker out of its feature's control group of CPU time: a group has no real-time budget unless it is given one, and
+/// then nobody in it can be real-time.
+fn leave_group(pid: u32) -> Result<()> {
+    match cgroup::find(Path::new("/"), Controller::Cpu) {
+        Ok(Found { version: Version::One, own }) => {
+            let file = own.join("cgroup.procs");
+            fs::write(&file, pid.to_string()).with_context(|| format!("{}: process {pid}", file.display()))
+        }
+        _ => Ok(()), // it is in none, or in one of version 2, which has no such budgets
+    }
 }
 
 /// Changes the scheduling of all threads of a process.

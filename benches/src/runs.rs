@@ -113,3 +113,41 @@ fn round<T>(
     }
     Ok(values.into_iter().flatten().collect())
 }
+
+/// Upper bound of the median of what `values` were drawn from, one-sided, at 95 %: the least of their order statistics below
+/// which the median lies with that probability (binomial, so it assumes nothing of the distribution). `None` for fewer than 5.
+#[must_use]
+pub fn upper_bound(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let count = i32::try_from(sorted.len()).ok()?;
+    // Probability that at most `place` values lie below the median, summed up term by term.
+    let mut term = 0.5_f64.powi(count);
+    let mut below = 0.0;
+    for (place, value) in (0..count).zip(&sorted) {
+        below += term;
+        if below >= 0.95 {
+            return Some(*value);
+        }
+        term *= f64::from(count - place) / f64::from(place + 1);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_lies_below_its_bound_at_95_percent() {
+        let rising = |count: u32| (1..=count).map(f64::from).collect::<Vec<f64>>();
+        // Places from a table of the sign test: the ninth of eleven, the fifteenth of twenty.
+        assert_eq!(upper_bound(&rising(4)), None);
+        assert_eq!(upper_bound(&rising(5)), Some(5.0));
+        assert_eq!(upper_bound(&rising(11)), Some(9.0));
+        assert_eq!(upper_bound(&rising(20)), Some(15.0));
+        let mut turned = rising(11);
+        turned.reverse();
+        assert_eq!(upper_bound(&turned), Some(9.0));
+    }
+}

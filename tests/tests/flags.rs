@@ -13,6 +13,7 @@ use weir_appliance_control::message::{
 use weir_appliance_control::name::FlagName;
 use weir_appliance_control::share::Share;
 use weir_appliance_lab::LabError;
+use weir_dataplane_io::wait::PidFd;
 use weir_tests::{BATCH, DEADLINE, Rig, scaled, send, wired};
 
 const FLAGS: &str = "\
@@ -189,4 +190,58 @@ fn steps_come_in_their_time_and_variants_have_their_flows() {
     let count = delivered(&rig, 1_000..1_400).iter().filter(|taken| **taken).count();
     // Five standard deviations of 400 throws.
     assert!(count.abs_diff(200) <= 50, "the candidate has {count} of 400 flows");
+}
+
+/// A document whose one flag gives everybody `value`.
+fn document(value: u32) -> String {
+    format!(
+        r#"{{"flags": {{"page": {{"state": "ENABLED", "variants": {{"old": 0, "new": {value}}}, "defaultVariant": "old",
+            "targeting": {{"if": [{{"ends_with": [{{"var": "mail"}}, "@example.org"]}}, "new", null]}}}}}}}}"#
+    )
+}
+
+#[test]
+fn programs_are_answered_by_the_document_that_the_box_keeps() {
+    wired!("programs_are_answered_by_the_document_that_the_box_keeps");
+    let mut rig = Rig::new("");
+    let ask = |rig: &Rig, flag: &str, mail: &str| {
+        let context = serde_json::json!({ "mail": mail }).as_object().cloned().unwrap_or_default();
+        rig.appliance.ask(&Request::FlagAsk { flag: flag.into(), key: "user-1".into(), context, at: None })
+    };
+    let answered = |rig: &Rig, mail: &str| match ask(rig, "page", mail) {
+        Ok(Answer::Variant(found)) => (found.variant, found.value, found.reason),
+        other => panic!("no variant: {other:?}"),
+    };
+    let new = |value: u32| (Some("new".to_owned()), value.into(), "TARGETING_MATCH".to_owned());
+    let publish = |rig: &Rig, document: Option<String>| changed(rig.appliance.ask(&Request::FlagPublish { document }));
+    let error = ask(&rig, "page", "a@example.org").expect_err("nothing is kept").to_string();
+    assert!(error.contains("keeps no flags that programs ask") && error.contains("weir flag publish"), "{error}");
+
+    let first = publish(&rig, Some(document(1))).expect("it is published").revision.expect("a revision");
+    assert_eq!(answered(&rig, "a@example.org"), new(1));
+    assert_eq!(answered(&rig, "a@example.com").0.as_deref(), Some("old"));
+    match ask(&rig, "gone", "a@example.org") {
+        Ok(Answer::Variant(found)) => assert_eq!(found.error.expect("an error").code, "FLAG_NOT_FOUND"),
+        other => panic!("no variant: {other:?}"),
+    }
+    // What is refused changes nothing.
+    let refused = publish(&rig, Some(document(2).replace("ends_with", "end_with"))).expect_err("no such operator");
+    assert!(refused.contains("flag page") && refused.contains("end_with"), "{refused}");
+    assert_eq!(answered(&rig, "a@example.org"), new(1));
+
+    publish(&rig, Some(document(2))).expect("it is published");
+    assert_eq!(answered(&rig, "a@example.org"), new(2));
+    let status = rig.appliance.status().expect("a status");
+    let dataplane = status.processes.iter().find(|process| process.name == "dataplane").expect("a dataplane").pid;
+    PidFd::open(dataplane).and_then(|process| process.kill()).expect("killed");
+    let back = |status: &Status| status.processes.iter().any(|it| it.name == "dataplane" && it.pid != dataplane);
+    rig.appliance.wait_until("the next dataplane", DEADLINE, back).expect("it is back");
+    assert_eq!(answered(&rig, "a@example.org"), new(2), "what was acknowledged is there after a kill");
+
+    let rollback =
+        Request::Config(ConfigRequest::Rollback { revision: Some(first), live_only: false, manner: Manner::default() });
+    changed(rig.appliance.ask(&rollback)).expect("rolled back");
+    assert_eq!(answered(&rig, "a@example.org"), new(1));
+    publish(&rig, None).expect("taken away");
+    assert!(ask(&rig, "page", "a@example.org").is_err());
 }

@@ -1,10 +1,14 @@
 //! What happens when more comes than can be taken? It is shed by the one ring that is full, with a count, and it passes.
 
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use weir_appliance_control::message::{BenchReport, Request};
+use weir_appliance_control::message::{BenchReport, Request, Status};
+use weir_appliance_sdk_rust::{StreamClient, StreamOptions};
+use weir_dataplane_io::clock::monotonic_ns;
+use weir_ebpf_abi::message::{PORT_STANDARD, StandardHeader};
 use weir_tests::{BATCH, DEADLINE, MESSAGE, Rig, program, scaled, send, wired};
+use zerocopy::IntoBytes;
 
 /// Messages go to one feature and batches to another.
 const TWO: &str = "\
@@ -44,9 +48,7 @@ fn a_feature_that_is_slow_loses_frames_of_its_own_ring_only() {
     let status = rig.appliance.status().expect("a status");
     assert!(status.features.iter().any(|feature| feature.name == slow && feature.slowed_us == 500_000), "{status:?}");
     ask(&rig, 0);
-    let taken = |status: &weir_appliance_control::message::Status| {
-        status.counters.per_taker.values().sum::<u64>() == status.counters.delivered
-    };
+    let taken = |status: &Status| status.counters.per_taker.values().sum::<u64>() == status.counters.delivered;
     let status = rig.appliance.wait_until("the slow one has caught up", DEADLINE, taken).expect("it catches up");
     let counters = &status.counters;
     assert_eq!(counters.per_taker.get("test1"), Some(&(rounds * 100)), "the other has lost nothing: {counters:?}");
@@ -75,4 +77,105 @@ fn the_backpressure_tool_balances_its_books_with_the_box() {
     assert_eq!(value("offered"), fates, "{text}");
     assert_eq!((value("lost without a count"), value("doubled")), (0.0, 0.0), "{text}");
     assert!(value("shed in the overload") > 0.0 && report.rig.contains("veth"), "{text}");
+}
+
+/// A feature that is slow on purpose takes 64 messages in so long, and a sender offers half as many again.
+const REST: Duration = Duration::from_millis(10);
+const OFFERED: u32 = 96;
+
+#[test]
+fn a_stream_that_offers_more_than_is_taken_is_held_back_and_loses_nothing() {
+    wired!("a_stream_that_offers_more_than_is_taken_is_held_back_and_loses_nothing");
+    let socket = std::env::temp_dir().join(format!("weir-overload-{}.sock", std::process::id()));
+    let place = format!("unix:{}", socket.display());
+    let mut rig = Rig::new(&format!("{TWO}tcp: {{listen: [\"{place}\"], buffers_mib: 1}}\n"));
+    let slow = "test1".parse().expect("a feature");
+    let ask = |rig: &Rig, delay: Duration| {
+        let delay_us = u32::try_from(delay.as_micros()).expect("milliseconds").into();
+        rig.appliance.ask(&Request::ChaosSlow { feature: slow, delay_us, seconds: 600 }).expect("a slow feature");
+    };
+    let options = StreamOptions { window: 1_024, ..StreamOptions::new(7) };
+    let client = StreamClient::new(place.parse().expect("an address"), options);
+    let mut next = 0_u32;
+    let mut offer = |count: u32| {
+        let full = (0..count).filter(|_| {
+            let header = StandardHeader {
+                source_agent_id: 7.into(),
+                sequence_number: next.into(),
+                timestamp_ns: monotonic_ns().into(),
+                ..StandardHeader::default()
+            };
+            let taken = client.try_send(PORT_STANDARD, header.as_bytes()).expect("the stream stands").is_some();
+            next += u32::from(taken);
+            !taken
+        });
+        full.count() as u64
+    };
+    let slowed = |status: &Status| status.features.iter().any(|feature| feature.name == slow && feature.slowed_us > 0);
+    offer(OFFERED);
+    client.flush(DEADLINE).expect("everything is acknowledged");
+    ask(&rig, REST);
+    rig.appliance.wait_until("the feature is slow", DEADLINE, slowed).expect("it is");
+    let memory = |status: &Status| status.processes.iter().map(|process| process.pss_bytes).sum::<u64>();
+    let before = memory(&rig.appliance.status().expect("a status"));
+    let (mut full, mut highest) = (0, 0);
+    for round in 0..scaled(300, 18_000) {
+        full += offer(OFFERED);
+        std::thread::park_timeout(REST);
+        if round % 50 == 0 {
+            highest = highest.max(memory(&rig.appliance.status().expect("a status")));
+        }
+    }
+    assert!(full > 0, "the window was never full");
+    assert!(highest < before + (8 << 20), "the box holds what it is to hold back: {before} and then {highest} bytes");
+    let long = latency(&rig);
+    ask(&rig, Duration::ZERO);
+    client.flush(DEADLINE).expect("everything is acknowledged");
+    // The feature writes what it saw about every 100 ms; what waited is in the first of these, and then nothing waits.
+    let end = Instant::now() + DEADLINE;
+    loop {
+        offer(OFFERED);
+        client.flush(DEADLINE).expect("everything is acknowledged");
+        let short = latency(&rig);
+        if short < long / 4 {
+            break;
+        }
+        assert!(Instant::now() < end, "half the messages still take {short} ns, after {long} ns in the overload");
+    }
+    let accepted = client.statistics().accepted;
+    let settled = |status: &Status| {
+        status.streams.as_ref().is_some_and(|streams| streams.per_taker.get("test1") == Some(&accepted))
+    };
+    let status = rig.appliance.wait_until("the feature has them all", DEADLINE, settled).expect("it has");
+    let streams = status.streams.unwrap_or_default();
+    assert_eq!((streams.messages, streams.delivered, streams.dropped), (accepted, accepted, 0), "{streams:?}");
+    assert!(streams.refused.is_empty() && streams.failed == 0, "nobody was cut off: {streams:?}");
+    assert!(rig.appliance.stop(), "it ends by itself with code 0");
+}
+
+/// Half of the messages in the feature's last interval with any took at most so many nanoseconds.
+fn latency(rig: &Rig) -> u64 {
+    let rows = rig.appliance.records("test1".parse().expect("a feature"), u32::MAX).expect("records");
+    let number = |row: &serde_json::Value, field: &str| row.get(field).and_then(serde_json::Value::as_u64);
+    let is_interval = |row: &serde_json::Value| number(row, "stamped").is_some_and(|stamped| stamped > 0);
+    let mut intervals = rows.iter().filter(|row| row.get("kind").is_some_and(|kind| kind == "interval"));
+    intervals.rfind(|row| is_interval(row)).and_then(|row| number(row, "p50_ns")).unwrap_or(0)
+}
+
+#[test]
+fn the_stream_tool_over_tcp_counts_every_message_once() {
+    wired!("the_stream_tool_over_tcp_counts_every_message_once");
+    let mut tool = Command::new(program("weir"));
+    tool.args(["load", "stream", "--over", "tcp", "--events-per-second", "20000", "--duration", "2"]);
+    let output = tool.args(["--producers", "5", "--event-size-bytes", "64", "--json"]).output().expect("the tool runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let report: BenchReport =
+        serde_json::from_str(text.trim()).unwrap_or_else(|error| panic!("{error}: {text}{errors}"));
+    let value = |case: &str| {
+        report.rows.iter().find(|row| row.case == case).unwrap_or_else(|| panic!("no {case}: {text}")).value
+    };
+    assert!(value("sent") > 0.0 && value("sent") == value("taken"), "{text}");
+    assert_eq!((value("lost by number"), value("doubled or late")), (0.0, 0.0), "{text}");
+    assert!(report.rig.contains("TCP into the box") && report.rig.contains("5 stream(s)"), "{text}");
 }

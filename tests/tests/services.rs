@@ -37,6 +37,8 @@ agents:
 services:
   - {name: web, address: 10.9.200.9, protocol: udp, port: 7000, type: 1,
      health: {check: tcp, port: 9000, every_ms: 100, timeout_ms: 100, rise: 1, fall: 2}}
+  - {name: asked, address: 10.9.200.9, protocol: udp, port: 7003, agents: [1, 2],
+     health: {check: udp, port: 9001, ask: \"0x0a3f\", answer: well, every_ms: 100, timeout_ms: 100, rise: 1, fall: 2}}
   - {name: inside-ip, address: 10.9.200.9, protocol: udp, port: 7001, agents: [1], encapsulation: ipip, source: 10.9.1.2}
   - {name: inside-udp, address: 10.9.200.9, protocol: udp, port: 7002, agents: [1], encapsulation: geneve, source: 10.9.1.2}
 ";
@@ -267,6 +269,48 @@ fn connections_spread_by_weight_and_stay() {
     let status = site.appliance.status().unwrap_or_else(|error| panic!("{error}"));
     assert!(status.services.iter().all(|service| service.name.as_str() != "web"));
     assert!(status.counters.is_balanced(), "{:?}", status.counters);
+}
+
+#[test]
+fn an_agent_that_answers_no_datagram_gets_none() {
+    wired!("an_agent_that_answers_no_datagram_gets_none");
+    let mut site = Site::new();
+    let wait = |appliance: &mut Appliance, states: [&str; 2], said: &str| {
+        let met = |status: &Status| {
+            let agents = &status.services[1].agents;
+            let said = agents.iter().any(|agent| agent.health.as_ref().is_some_and(|health| health.contains(said)));
+            said && agents.iter().map(|agent| agent.state.as_str()).eq(states)
+        };
+        appliance.wait_until(said, DEADLINE, met).unwrap_or_else(|error| panic!("{error}"));
+    };
+    wait(&mut site.appliance, ["down", "down"], "nobody listens there");
+    let node = site.lab.node("agent2").unwrap_or_else(|error| panic!("{error}"));
+    let socket = node.run(|| UdpSocket::bind("0.0.0.0:9001").expect("the port is free")).expect("a thread");
+    socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a deadline");
+    // What the agent answers: nothing, something else, and what it has to.
+    for (answer, states, said) in [
+        (None, ["down", "down"], "no answer in time"),
+        (Some(&b"ill"[..]), ["down", "down"], "begins as it has to"),
+        (Some(b"well enough"), ["down", "up"], "answered in"),
+        (Some(b"ill"), ["down", "down"], "begins as it has to"),
+    ] {
+        let (done, socket) = (AtomicBool::new(false), &socket);
+        std::thread::scope(|scope| {
+            let _stop = weir_tests::StopOnDrop(&done);
+            scope.spawn(|| {
+                let mut buffer = [0; 64];
+                while !done.load(Ordering::Relaxed) {
+                    let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+                    assert_eq!(&buffer[..length], [0x0a, 0x3f], "what the configuration says");
+                    if let Some(answer) = answer {
+                        // The check may be over by now.
+                        let _ = socket.send_to(answer, from);
+                    }
+                }
+            });
+            wait(&mut site.appliance, states, said);
+        });
+    }
 }
 
 #[test]

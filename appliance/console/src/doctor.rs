@@ -1,6 +1,7 @@
 //! `weir doctor`: what this host can do, and why not.
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use clap::Args;
 use weir_appliance_control::message::{CheckState, DoctorReport};
@@ -19,6 +20,12 @@ pub struct DoctorArgs {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+    /// Show what this box is and what it is measured to do, within some seconds: the passport.
+    #[arg(long)]
+    pub passport: bool,
+    /// Write it to this file instead.
+    #[arg(long, value_name = "FILE", requires = "passport")]
+    pub out: Option<PathBuf>,
 }
 
 /// Prints the checks.

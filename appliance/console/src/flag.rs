@@ -18,7 +18,8 @@ use crate::table::{Column, Table};
 pub use exchange::ImportArgs;
 pub use set::SetArgs;
 
-/// Flags that act on packets: list, show, set, kill, remove, export, import; flags that programs ask: eval, check.
+/// Flags that act on packets: list, show, set, kill, remove, export, import; flags that programs ask: publish, document, ask, eval,
+/// check.
 #[derive(Clone, Debug, Subcommand)]
 pub enum FlagCommand {
     /// List the flags with the share of the flows that each has.
@@ -35,6 +36,14 @@ pub enum FlagCommand {
     Export(Ask),
     /// Take over the flags on packets of such a document, in one change.
     Import(ImportArgs),
+    /// Have the box keep the flags that programs ask: a document in flagd's schema.
+    Publish(eval::PublishArgs),
+    /// Print the document of the flags that programs ask. Exit code 1 if there is none.
+    Document(Ask),
+    /// Ask the box which variant of a flag somebody gets.
+    ///
+    /// Exit code 1 if its document has no such flag, or its rule gives no answer.
+    Ask(eval::AskArgs),
     /// Say which variant of a flag a key gets, by a document in flagd's schema. Needs no running weir.
     ///
     /// Exit code 1 if the document has no such flag, or its rule gives no answer.
@@ -86,6 +95,9 @@ impl FlagCommand {
             Self::Show(named) => list(&named.ask, Some(&named.name), out),
             Self::Export(ask) => exchange::export(ask, out),
             Self::Import(args) => args.run(out),
+            Self::Publish(args) => args.run(out),
+            Self::Document(ask) => eval::published(ask, out),
+            Self::Ask(args) => args.run(out),
             Self::Eval(args) => args.run(out),
             Self::Check(args) => args.run(out),
             Self::Set(set) => set.ask.change(&set.manner.around(set.request()), out),

@@ -109,13 +109,14 @@ fn help(mut command: clap::Command, words: &[OsString]) -> String {
 mod tests {
     use super::*;
     use crate::answer::Failure;
-    use crate::{agent, config, demo, flag, load, replay, service, status, steer, top, why};
+    use crate::{agent, config, demo, flag, load, replay, resources, service, status, steer, top, why};
 
     #[derive(Debug, Parser)]
     #[command(name = "weir", version = "1.2.3")]
     enum Weir {
         Status(status::StatusArgs),
         Top(top::TopArgs),
+        Resources(resources::ResourcesArgs),
         #[command(subcommand)]
         Steer(steer::SteerCommand),
         #[command(subcommand)]
@@ -152,6 +153,8 @@ mod tests {
             "status --json --socket /tmp/x",
             "top",
             "top --once",
+            "resources --json",
+            "resources --file weir.yaml",
             "steer list",
             "steer show telemetry --json",
             "steer add --match udp:5004 --to streaming --share 5%",

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
-use weir_appliance_control::config::{Check, Encapsulation, HealthSpec, ServiceProtocol, ServiceSpec};
+use weir_appliance_control::config::{Check, Encapsulation, HealthSpec, ProbeBytes, ServiceProtocol, ServiceSpec};
 use weir_appliance_control::message::{Answer, Request, ServiceAgentStatus, ServiceStatus};
 use weir_appliance_control::name::{AgentId, ServiceName};
 use weir_appliance_control::problem::Problem;
@@ -92,12 +92,18 @@ pub struct AddArgs {
     /// Source address of the outer header.
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub source: Option<IpAddr>,
-    /// How the agents' health is found out: none or tcp.
+    /// How the agents' health is found out: none, tcp or udp.
     #[arg(long, default_value_t = Check::None)]
     pub check: Check,
     /// The port that is checked; the service's own if there is none.
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     pub check_port: Option<u16>,
+    /// What a UDP check sends: text, or 0x and hexadecimal digits.
+    #[arg(long, value_name = "BYTES")]
+    pub check_ask: Option<ProbeBytes>,
+    /// What the answer to it has to begin with; any answer will do if there is none.
+    #[arg(long, value_name = "BYTES")]
+    pub check_answer: Option<ProbeBytes>,
     /// Milliseconds from one check to the next.
     #[arg(long, value_name = "MS", default_value_t = HealthSpec::default().every_ms)]
     pub every_ms: u32,
@@ -128,6 +134,8 @@ impl AddArgs {
         let health = HealthSpec {
             check: self.check,
             port: self.check_port,
+            ask: self.check_ask.clone(),
+            answer: self.check_answer.clone(),
             every_ms: self.every_ms,
             timeout_ms: self.timeout_ms,
             rise: self.rise,

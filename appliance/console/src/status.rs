@@ -14,7 +14,7 @@ use crate::answer::{Ask, Exit, Outcome, json, unexpected};
 use crate::numbers::{bytes, duration, exact, micros, percent, short};
 use crate::placement;
 use crate::table::{Column, Table, WIDTH, cut};
-use crate::{flag, service};
+use crate::{flag, resources, service};
 
 /// Show the state on one page: ports with their mode, processes, rings, counters, features.
 ///
@@ -97,6 +97,9 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
         for line in sends_lines(feature, sends) {
             writeln!(out, "{}", cut(&line, WIDTH))?;
         }
+    }
+    for line in status.resources.iter().flat_map(resources::status_lines) {
+        writeln!(out, "{}", cut(&line, WIDTH))?;
     }
     if !status.flags.is_empty() {
         section(out, &flag::table(&status.flags), "")?;

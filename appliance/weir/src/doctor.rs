@@ -7,6 +7,7 @@ use weir_appliance_console::answer::Outcome;
 use weir_appliance_console::doctor::{self, DoctorArgs};
 use weir_appliance_control::message::{Check, CheckState, DoctorReport};
 use weir_appliance_control::name::InterfaceName;
+use weir_dataplane_io::cgroup::{Controller, Version, find};
 use weir_dataplane_io::cpu::{self, CoreWish, format_list};
 use weir_dataplane_io::net::{self, Link};
 use weir_dataplane_io::nic::{View, ethtool, vectors};
@@ -20,6 +21,7 @@ pub(crate) fn run(args: &DoctorArgs, out: &mut dyn Write) -> Outcome {
     checks.push(cores(&view, args.interface.first().map(InterfaceName::as_str)));
     checks.extend(nodes());
     checks.push(crate::instructions::check());
+    checks.extend(controllers());
     checks.extend(args.interface.iter().map(|name| interface(&view, name.as_str())));
     doctor::render(&DoctorReport { host: weir_appliance_lab::host::read(), checks }, args.json, out)
 }
@@ -47,6 +49,37 @@ fn cores(view: &View, interface: Option<&str>) -> Check {
         found: format!("critical {:?}, batch {:?}", plan.critical, plan.batch),
         because: Some(plan.why),
         cure: None,
+    }
+}
+
+/// The controllers of control groups.
+pub(crate) fn controllers() -> Vec<Check> {
+    Controller::ALL.map(controller).into()
+}
+
+/// Where a controller of control groups is, and whether groups can be made below the one of this process.
+fn controller(controller: Controller) -> Check {
+    let name = format!("cgroup {controller}");
+    let otherwise = match controller {
+        Controller::Cpu => "weights are not held, and class batch is the scheduler's idle policy",
+        Controller::Cpuset => "cores are held by affinity alone",
+        Controller::Memory => "memory is held by limits of processes",
+    };
+    let less = |found: String| Check {
+        name: name.clone(),
+        state: CheckState::Less,
+        found,
+        because: Some(otherwise.to_owned()),
+        cure: Some("mount control groups, and start weir where it may make some (systemd: Delegate=yes)".to_owned()),
+    };
+    match find(Path::new("/"), controller) {
+        Ok(found) if found.may_make_groups() => {
+            let version = if found.version == Version::One { 1 } else { 2 };
+            let found = format!("version {version}, below {}", found.own.display());
+            Check { name, state: CheckState::Good, found, because: None, cure: None }
+        }
+        Ok(found) => less(format!("{}: no group can be made there", found.own.display())),
+        Err(why) => less(why),
     }
 }
 

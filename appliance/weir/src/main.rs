@@ -8,14 +8,17 @@ mod cards;
 mod dataplane;
 mod demo;
 mod doctor;
+mod groups;
 mod host;
 mod instructions;
 mod load;
 mod log;
 mod offline;
+mod passport;
 mod place;
 mod records;
 mod replay;
+mod resources;
 mod seed;
 mod supervise;
 mod why;
@@ -38,6 +41,7 @@ use weir_appliance_console::line;
 use weir_appliance_console::load::{LoadCommand, expanded};
 use weir_appliance_console::log::LogCommand;
 use weir_appliance_console::replay::ReplayArgs;
+use weir_appliance_console::resources::ResourcesArgs;
 use weir_appliance_console::service::ServiceCommand;
 use weir_appliance_console::status::StatusArgs;
 use weir_appliance_console::steer::SteerCommand;
@@ -66,6 +70,7 @@ enum Command {
     Down(DownArgs),
     Status(StatusArgs),
     Top(TopArgs),
+    Resources(ResourcesArgs),
     Doctor(DoctorArgs),
     /// Rules: who gets which frames.
     #[command(subcommand)]
@@ -189,6 +194,11 @@ fn run(command: Command, out: &mut dyn Write) -> Outcome {
         Command::Down(args) => offline::down(&args.socket, out).map_err(failure),
         Command::Status(args) => args.run(out),
         Command::Top(args) => args.run(out),
+        Command::Resources(args) => match &args.file {
+            Some(file) => resources::of_file(file, &args, out),
+            None => args.run(out),
+        },
+        Command::Doctor(args) if args.passport => passport::run(&args, out),
         Command::Doctor(args) => doctor::run(&args, out),
         Command::Steer(args) => args.run(out),
         Command::Agent(args) => args.run(out),

@@ -86,9 +86,14 @@ pub(crate) fn down(socket: &Path, out: &mut dyn Write) -> Result<Exit> {
     let mut settings = cards::give_back(&place.cards, Kind::OfNapi);
     let removed = weir_ebpf_loader::remove_pins(&place.pins).with_context(|| format!("{}", place.pins.display()))?;
     settings += cards::give_back(&place.cards, Kind::Any);
+    let groups = crate::groups::give_back(&place.groups);
     for file in [&place.control, &place.attach] {
         let _ = std::fs::remove_file(file);
     }
-    writeln!(out, "{}: {removed} pins removed, {settings} card settings put back", place.pins.display())?;
-    Ok(if removed + settings > 0 { Exit::Done } else { Exit::NotSo })
+    writeln!(
+        out,
+        "{}: {removed} pins and {groups} control groups removed, {settings} card settings put back",
+        place.pins.display()
+    )?;
+    Ok(if removed + groups + settings > 0 { Exit::Done } else { Exit::NotSo })
 }

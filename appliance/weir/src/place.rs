@@ -15,6 +15,8 @@ pub(crate) struct Place {
     pub pins: PathBuf,
     /// What card settings were before they were changed.
     pub cards: PathBuf,
+    /// Which control groups were made.
+    pub groups: PathBuf,
 }
 
 /// The bpf file system, as systemd and every distribution mount it.
@@ -34,8 +36,15 @@ impl Place {
             control: control.to_owned(),
             attach: folder.join("attach.sock"),
             cards: folder.join("cards"),
+            groups: folder.join("groups"),
             pins: Path::new(BPF_FS).join("weir").join(instance),
         }
+    }
+
+    /// The instance's name: that of the folder of its pins.
+    #[must_use]
+    pub(crate) fn instance(&self) -> String {
+        self.pins.file_name().map_or_else(|| "weir".into(), |name| name.to_string_lossy().into_owned())
     }
 
     /// The folder of the sockets.

@@ -52,6 +52,52 @@ pub fn pin_to_any(cpus: &[u32]) -> Result<()> {
     })
 }
 
+/// Restricts every thread of process `pid` to several CPUs. Threads that it starts meanwhile inherit that of their maker.
+///
+/// # Errors
+/// When there is no such process, it is not ours to place, or none of the CPUs is allowed to it.
+pub fn pin_process(pid: u32, cpus: &[u32]) -> Result<()> {
+    let mut set = CpuSet::new();
+    for cpu in cpus.iter().filter(|cpu| (**cpu as usize) < CpuSet::MAX_CPU) {
+        set.set(*cpu as usize);
+    }
+    for_each_thread(pid, &format!("placing process {pid} on CPUs {cpus:?}"), |thread| {
+        sched_setaffinity(Some(thread), &set).map_err(std::io::Error::from)
+    })
+}
+
+/// Makes every thread of process `pid` run only when nobody else wants its core (`SCHED_IDLE`), or as others do.
+///
+/// # Errors
+/// When there is no such process or it is not ours to change.
+pub fn idle_process(pid: u32, idle: bool) -> Result<()> {
+    let policy = if idle { libc::SCHED_IDLE } else { libc::SCHED_OTHER };
+    let parameters = libc::sched_param { sched_priority: 0 };
+    for_each_thread(pid, &format!("giving process {pid} another scheduling policy"), |thread| {
+        // SAFETY: the call reads `parameters`, which live here; a wrong thread is answered with an error.
+        let result = unsafe { libc::sched_setscheduler(thread.as_raw_nonzero().get(), policy, &raw const parameters) };
+        if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    })
+}
+
+fn for_each_thread(
+    pid: u32,
+    what: &str,
+    act: impl Fn(rustix::thread::Pid) -> std::result::Result<(), std::io::Error>,
+) -> Result<()> {
+    let fail = |cause| IoError::new(what, cause, "name a process that runs, with CAP_SYS_NICE and CPUs of its cpuset");
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).map_err(fail)?;
+    let numbers = threads.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    for thread in numbers.filter_map(rustix::thread::Pid::from_raw) {
+        match act(thread) {
+            // A thread that has ended meanwhile needs no place.
+            Err(cause) if cause.raw_os_error() == Some(libc::ESRCH) => {}
+            outcome => outcome.map_err(fail)?,
+        }
+    }
+    Ok(())
+}
+
 /// CPUs the calling thread may run on: what the cpuset and earlier pinning left.
 pub fn allowed_cpus() -> Vec<u32> {
     match sched_getaffinity(None) {

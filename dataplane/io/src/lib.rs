@@ -11,6 +11,9 @@
 //! | [`wait`] | epoll, eventfd, timerfd, pidfd |
 //! | [`sandbox`] | mseal, credentials, Landlock, seccomp: what a worker gives up |
 //! | [`cpu`] | kinds of cores, roles, pinning, real-time priority |
+//! | [`cgroup`] | control groups: what a worker may use of cores and memory |
+//! | [`accelerators`] | accelerators that the kernel shows |
+//! | [`hardware`] | what the machine is: processor, caches, cards, power counters |
 //! | [`memory`] | hugepages and memory in use |
 //! | [`region`] | shared memory of any length, on hugepages and a node of choice |
 //! | [`net`] | interfaces and network namespaces |
@@ -23,12 +26,15 @@
 //! | [`clock`] | clocks in nanoseconds |
 #![allow(unsafe_code)]
 
+pub mod accelerators;
 pub mod bpffs;
+pub mod cgroup;
 pub mod clock;
 pub mod cpu;
 pub mod disk;
 pub mod error;
 pub mod fds;
+pub mod hardware;
 pub mod mapping;
 pub mod memory;
 pub mod net;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use weir_dataplane_ring::Memory;
 
 use crate::error::{IoError, Result};
@@ -94,6 +95,24 @@ pub fn of_process(pid: u32) -> Result<ProcessMemory> {
         .map_err(|cause| IoError::new(format!("reading {path}"), cause, "ask for a running process, as its user"))?;
     let sum = |names: &[&str]| text.lines().filter_map(|line| field(line, names)).sum();
     Ok(ProcessMemory { pss: sum(&["Pss:"]), hugetlb: sum(&["Shared_Hugetlb:", "Private_Hugetlb:"]) })
+}
+
+/// Limits the private writable memory of process `pid` (`RLIMIT_DATA`: its heap and private mappings; what is mapped
+/// read-only or shared does not count). What goes beyond is refused to it.
+///
+/// # Errors
+/// When there is no such process, or it is another user's and CAP_SYS_RESOURCE is missing.
+pub fn limit_data(pid: u32, bytes: u64) -> Result<()> {
+    let limit = Rlimit { current: Some(bytes), maximum: None };
+    let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let outcome = match number {
+        Some(number) => prlimit(Some(number), Resource::Data, limit).map(drop).map_err(std::io::Error::from),
+        None => Err(std::io::Error::from_raw_os_error(libc::ESRCH)),
+    };
+    outcome.map_err(|cause| {
+        let what = format!("limiting the memory of process {pid} to {} MiB", bytes >> 20);
+        IoError::new(what, cause, "name a process that runs, with CAP_SYS_RESOURCE")
+    })
 }
 
 /// Memory of the machine, from `/proc/meminfo`.

@@ -182,6 +182,25 @@ pub(crate) fn last_error() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 
+/// Sets an option of four bytes, where no safe call knows it.
+///
+/// # Errors
+/// What setsockopt says.
+pub(crate) fn set_option(
+    socket: &impl AsFd,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: u32,
+) -> std::io::Result<()> {
+    let (fd, size) = (socket.as_fd().as_raw_fd(), size_of::<u32>() as libc::socklen_t);
+    // SAFETY: the kernel reads four bytes of `value`, which this function owns for the whole call; it writes nothing. A
+    // wrong level or option is refused by the kernel, at worst another property of this one socket is set.
+    match unsafe { libc::setsockopt(fd, level, option, std::ptr::from_ref(&value).cast(), size) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

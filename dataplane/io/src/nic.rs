@@ -25,6 +25,6 @@ mod view;
 
 pub use interrupts::{Vector, vectors};
 pub use ledger::{Kind, Ledger, Refusal};
-pub use napi::{Napi, instances};
+pub use napi::{Napi, instances, xdp_features};
 pub use setting::{Setting, What};
 pub use view::View;

@@ -176,6 +176,39 @@ fn a_full_class_loses_its_own_frames_only_and_an_edge_wakes_its_waiter() {
 }
 
 #[test]
+fn a_socket_that_only_sends_has_its_frames_completed_on_the_first_ones_ring() {
+    with_veth("a_socket_that_only_sends", |from, to| {
+        let mut rig = Rig::new(from, to);
+        let mut own = xdp::transmit(&rig.first, SIZES.tx).unwrap();
+        // Twice round the ring: places of frames come back whose frames are those of the round before.
+        for round in 0..4 {
+            for slot in 0..32_u64 {
+                let address = slot * 2048;
+                assert!(rig.umem.write(address, &[0xff; 64]));
+                own.tx.push(Descriptor { address, length: 64, options: 0 }).unwrap();
+            }
+            own.tx.publish();
+            let (started, mut sent) = (Instant::now(), Vec::new());
+            while sent.len() < 32 {
+                own.socket.kick().unwrap();
+                while let Some(address) = rig.first.completion.pop() {
+                    sent.push(address);
+                }
+                rig.first.completion.release();
+                assert!(started.elapsed() < DEADLINE, "{} of 32 frames were sent in round {round}", sent.len());
+            }
+            sent.sort_unstable();
+            assert_eq!(sent, (0..32).map(|slot| slot * 2048).collect::<Vec<u64>>());
+        }
+        assert_eq!(own.socket.statistics().unwrap().tx_invalid, 0);
+        // What comes in goes to its class as before.
+        rig.send(0..2);
+        await_frames(rig.first.rx.as_ref().unwrap(), 1);
+        await_frames(&rig.second.rx, 1);
+    });
+}
+
+#[test]
 fn a_busy_queue_names_who_may_hold_it_and_is_free_once_the_rings_are_unmapped() {
     with_veth("a_busy_queue", |_, to| {
         let umem = umem(64);

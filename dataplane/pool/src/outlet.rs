@@ -1,7 +1,5 @@
 //! A way out of the box: a transmit ring, the socket that is kicked to empty it, and a fair order among who sends there.
 
-use std::sync::Arc;
-
 use weir_dataplane_io::xdp::Socket;
 use weir_dataplane_ring::{Descriptor, TxRing};
 
@@ -13,7 +11,7 @@ pub trait Kick: Send {
     fn kick(&self);
 }
 
-impl Kick for Arc<Socket> {
+impl Kick for Socket {
     fn kick(&self) {
         // What it says does not tell "there is more" from "not now" (both are EAGAIN); the ring does.
         let _ = Socket::kick(self);
@@ -23,8 +21,10 @@ impl Kick for Arc<Socket> {
 /// Bytes that each sender may put on a contended ring in one round. Small against a ring, so that a turn's few hundred slots
 /// are shared evenly; a frame that is larger waits for some rounds of the same turn.
 const QUANTUM: u32 = 2048;
+/// The same for a sender that nobody competes with, so that it does not need a round for each long frame.
+const ALONE: u32 = 8 * QUANTUM;
 
-/// Kicks tried in one turn: in copy mode the kernel sends 32 frames for each, so this empties a ring of 2048.
+/// Kicks tried in one turn: in copy mode the kernel sends at least 32 frames for each, so this empties a ring of 2048.
 const KICKS: usize = 64;
 
 /// How long senders wait for a ring that takes nothing. Then their frames are given up, counted, so that an interface which
@@ -105,9 +105,10 @@ impl Outlet {
         }
         let starved = std::mem::take(&mut self.starved);
         self.backlog &= !starved; // it is set again where the round is not enough
+        let quantum = if starved.is_power_of_two() { ALONE } else { QUANTUM };
         for (index, credit) in self.credit.iter_mut().enumerate() {
             if starved >> index & 1 == 1 {
-                *credit = credit.saturating_add(QUANTUM);
+                *credit = credit.saturating_add(quantum);
             }
         }
         starved != 0

@@ -231,6 +231,7 @@ impl Pool {
     /// Takes sent frames off the completion rings; a frame goes home to its own queue.
     fn complete(&mut self) {
         let ways = &mut self.ways;
+        let mut lent = false;
         for index in 0..self.queues.len() {
             let mut moved = false;
             while let Some(address) = self.queues[index].completion.pop() {
@@ -244,13 +245,17 @@ impl Pool {
                     && let Some(home) = self.queues.get_mut(home)
                 {
                     let _ = home.fill.push(address); // there is room by the frame budget
-                    home.fill.publish();
+                    lent = true;
                 }
             }
             self.queues[index].completion.release();
             if moved && let Some(outlet) = &mut ways.outlets[index] {
                 outlet.moved();
             }
+        }
+        if lent {
+            // Once for all of them: the kernel reads this word on another core.
+            self.queues.iter_mut().for_each(|queue| queue.fill.publish());
         }
     }
 

@@ -5,7 +5,7 @@ use crate::manifest::Manifest;
 use crate::tree::Tree;
 
 /// Room, and the rooms it may name in its manifest, tests included: what is not written here is refused.
-const ROOMS: [(&str, &[&str]); 16] = [
+const ROOMS: [(&str, &[&str]); 17] = [
     ("ebpf/abi", &[]),
     ("ebpf/classifier", &["ebpf/abi"]),
     ("ebpf/loader", &["ebpf/abi"]),
@@ -17,7 +17,8 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ("features/worker", &["ebpf/abi", "dataplane/ring", "dataplane/io"]),
     ("features/streaming", &["ebpf/abi", "dataplane/ring", "features/worker"]),
     ("appliance/flags", &[]),
-    ("appliance/control", &["ebpf/abi"]),
+    ("appliance/shares", &[]),
+    ("appliance/control", &["ebpf/abi", "appliance/flags"]),
     // The lab starts an appliance as a user does and asks it over its control socket.
     (
         "appliance/lab",

@@ -5,7 +5,7 @@ use crate::manifest;
 use crate::tree::Tree;
 
 /// The number in line one of each room. The vocabulary and the classifier are both the first.
-const NUMBERS: [(&str, &str); 17] = [
+const NUMBERS: [(&str, &str); 18] = [
     ("ebpf/abi", "1"),
     ("ebpf/classifier", "1"),
     ("ebpf/loader", "2"),
@@ -17,6 +17,7 @@ const NUMBERS: [(&str, &str); 17] = [
     ("features/worker", "7"),
     ("features/streaming", "8"),
     ("appliance/flags", "9a"),
+    ("appliance/shares", "9b"),
     ("appliance/control", "9"),
     ("appliance/lab", "10"),
     ("appliance/console", "11"),

@@ -1,4 +1,5 @@
-//! `weir flag eval` and `weir flag check`: a document in flagd's schema, asked and judged where it lies.
+//! Flags that programs ask: `weir flag eval` and `weir flag check` take a document where it lies, `weir flag publish`, `document`
+//! and `ask` the one that the box keeps.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
@@ -8,10 +9,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use weir_appliance_control::config::ProgramFlags;
+use weir_appliance_control::message::{Answer, Request, VariantAnswer};
 use weir_appliance_control::problem::{Problem, one_line};
-use weir_appliance_flags::{DOCUMENT_BYTES, Document, Evaluation, Reason};
+use weir_appliance_flags::{DOCUMENT_BYTES, Document};
 
-use crate::answer::{Exit, Failure, Outcome, json};
+use crate::answer::{Ask, Exit, Failure, Outcome, json, unexpected};
+use crate::config::MannerArgs;
 
 /// Bytes of a key at most, in a file of keys.
 const LONGEST_KEY: u64 = 65_536;
@@ -40,6 +44,42 @@ pub struct EvalArgs {
     pub json: bool,
 }
 
+/// Which flag of those that the box keeps, and for whom.
+#[derive(Args, Clone, Debug)]
+pub struct AskArgs {
+    /// The flag.
+    pub name: String,
+    /// Who asks: the context's targetingKey.
+    #[arg(long, value_name = "KEY")]
+    pub key: String,
+    /// What rules can look at beside the key: a JSON object.
+    #[arg(long, value_name = "JSON", value_parser = context)]
+    pub context: Option<Context>,
+    /// The time that rules see, in seconds since 1970, instead of now.
+    #[arg(long, value_name = "SECONDS")]
+    pub at: Option<u64>,
+    /// Whom to ask, and how to print.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
+/// The flags that programs ask, from now on.
+#[derive(Args, Clone, Debug)]
+pub struct PublishArgs {
+    /// The document: JSON in flagd's schema.
+    #[arg(required_unless_present = "none", conflicts_with = "none")]
+    pub file: Option<PathBuf>,
+    /// Take away what there is.
+    #[arg(long)]
+    pub none: bool,
+    /// How the change is made.
+    #[command(flatten)]
+    pub manner: MannerArgs,
+    /// Whom to ask, and how to print.
+    #[command(flatten)]
+    pub ask: Ask,
+}
+
 /// Which document.
 #[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
@@ -66,23 +106,6 @@ fn context(text: &str) -> Result<Context, Problem> {
     }
 }
 
-/// The answer for one key, as it is printed.
-#[derive(Serialize)]
-struct Answer<'a> {
-    flag: &'a str,
-    key: &'a str,
-    variant: Option<String>,
-    value: Value,
-    reason: &'static str,
-    error: Option<AnswerError>,
-}
-
-#[derive(Serialize)]
-struct AnswerError {
-    code: &'static str,
-    message: String,
-}
-
 impl EvalArgs {
     pub(super) fn run(&self, out: &mut dyn Write) -> Outcome {
         let document = document(&self.file)?;
@@ -91,18 +114,10 @@ impl EvalArgs {
         let mut context = self.context.clone().unwrap_or_default().0;
         let mut ask = |key: &str| {
             context.insert("targetingKey".to_owned(), key.into());
-            document.evaluate(&self.name, &context, now)
+            VariantAnswer::of(&self.name, key, document.evaluate(&self.name, &context, now))
         };
         let Some(keys) = &self.keys else {
-            let key = self.key.as_deref().unwrap_or_default();
-            let found = ask(key);
-            let exit = exit(&found);
-            if self.json {
-                json(&self.answer(key, found), out)?;
-            } else {
-                self.render(key, &found, out)?;
-            }
-            return Ok(exit);
+            return print(&ask(self.key.as_deref().unwrap_or_default()), self.json, out);
         };
         let mut out = BufWriter::new(out);
         let mut all = Exit::Done;
@@ -111,32 +126,69 @@ impl EvalArgs {
             if exit(&found) == Exit::NotSo {
                 all = Exit::NotSo;
             }
-            json(&self.answer(key, found), &mut out).map(drop)
+            json(&found, &mut out).map(drop)
         })?;
         out.flush()?;
         Ok(all)
     }
+}
 
-    fn answer<'a>(&'a self, key: &'a str, found: Evaluation) -> Answer<'a> {
-        let error = found.error.map(|error| AnswerError { code: error.code.as_str(), message: error.message });
-        let (variant, value, reason) = (found.variant, found.value, found.reason.as_str());
-        Answer { flag: &self.name, key, variant, value, reason, error }
+/// Prints one answer; the exit code is 1 where there is none.
+fn print(found: &VariantAnswer, as_json: bool, out: &mut dyn Write) -> Outcome {
+    let exit = exit(found);
+    if as_json {
+        return json(found, out).map(|_| exit);
     }
+    let (flag, key, reason) = (one_line(&found.flag), one_line(&found.key), &found.reason);
+    match (&found.error, &found.variant) {
+        (Some(error), _) => writeln!(out, "{flag} for {key}: {reason}, {}: {}", error.code, one_line(&error.message))?,
+        (None, Some(variant)) => {
+            writeln!(out, "{flag} for {key}: {} = {} ({reason})", one_line(variant), found.value)?;
+        }
+        (None, None) => writeln!(out, "{flag} for {key}: the program's own default ({reason})")?,
+    }
+    Ok(exit)
+}
 
-    fn render(&self, key: &str, found: &Evaluation, out: &mut dyn Write) -> std::io::Result<()> {
-        let (flag, key, reason) = (one_line(&self.name), one_line(key), found.reason.as_str());
-        match (&found.error, &found.variant) {
-            (Some(error), _) => writeln!(out, "{flag} for {key}: {reason}, {}: {}", error.code.as_str(), error.message),
-            (None, Some(variant)) => {
-                writeln!(out, "{flag} for {key}: {} = {} ({reason})", one_line(variant), found.value)
-            }
-            (None, None) => writeln!(out, "{flag} for {key}: the program's own default ({reason})"),
+fn exit(found: &VariantAnswer) -> Exit {
+    if found.error.is_some() { Exit::NotSo } else { Exit::Done }
+}
+
+impl AskArgs {
+    pub(super) fn run(&self, out: &mut dyn Write) -> Outcome {
+        let (flag, key) = (self.name.clone(), self.key.clone());
+        let context = self.context.clone().unwrap_or_default().0;
+        match self.ask.call(&Request::FlagAsk { flag, key, context, at: self.at })? {
+            Answer::Variant(found) => print(&found, self.ask.json, out),
+            other => Err(unexpected(&self.ask.socket, &other).into()),
         }
     }
 }
 
-fn exit(found: &Evaluation) -> Exit {
-    if found.reason == Reason::Error { Exit::NotSo } else { Exit::Done }
+impl PublishArgs {
+    pub(super) fn run(&self, out: &mut dyn Write) -> Outcome {
+        let document = self.file.as_deref().map(text).transpose()?;
+        if let (Some(text), Some(path)) = (&document, &self.file) {
+            // Judged here as well, so that the error names the file.
+            text.parse::<ProgramFlags>().map_err(|error| Failure::Line(format!("{}: {error}", path.display())))?;
+        }
+        self.ask.change(&self.manner.around(Request::FlagPublish { document }), out)
+    }
+}
+
+/// Prints the document that the box keeps.
+pub(super) fn published(ask: &Ask, out: &mut dyn Write) -> Outcome {
+    match ask.call(&Request::FlagDocument)? {
+        Answer::Document(Some(text)) => {
+            writeln!(out, "{}", text.trim_end())?;
+            Ok(Exit::Done)
+        }
+        Answer::Document(None) => {
+            writeln!(out, "{}", if ask.json { "null" } else { "no flags that programs ask; weir flag publish FILE" })?;
+            Ok(Exit::NotSo)
+        }
+        other => Err(unexpected(&ask.socket, &other).into()),
+    }
 }
 
 impl CheckArgs {
@@ -164,12 +216,17 @@ impl CheckArgs {
     }
 }
 
-/// The document in a file.
-pub(super) fn document(path: &Path) -> Result<Document, Failure> {
+/// The text of a file, no longer than it takes to see that it is too long for a document.
+fn text(path: &Path) -> Result<String, Problem> {
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(DOCUMENT_BYTES as u64 + 1).read_to_string(&mut text));
     read.map_err(|error| unreadable(path, &error))?;
-    Document::parse(&text).map_err(|error| Failure::Line(format!("{}: {error}", path.display())))
+    Ok(text)
+}
+
+/// The document in a file.
+pub(super) fn document(path: &Path) -> Result<Document, Failure> {
+    Document::parse(&text(path)?).map_err(|error| Failure::Line(format!("{}: {error}", path.display())))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> Problem {

@@ -52,6 +52,16 @@ fn scale(text: &str) -> Result<f64, String> {
     if scale > 0.0 && scale <= 1000.0 { Ok(scale) } else { Err(refuse()) }
 }
 
+/// How messages get into the box.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Over {
+    /// As frames on the wire, or on a ring in memory where the rights for a wired lab are missing.
+    #[default]
+    Wire,
+    /// Over a TCP stream for each producer, which loses nothing and holds the producers back instead.
+    Tcp,
+}
+
 /// `weir load stream`.
 #[derive(Args, Clone, Debug)]
 pub struct StreamArgs {
@@ -70,6 +80,9 @@ pub struct StreamArgs {
     /// Whether every event is accounted for by its number.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = ArgAction::Set)]
     pub verify_delivery: bool,
+    /// How messages get into the box.
+    #[arg(long, value_enum, value_name = "WAY", default_value = "wire")]
+    pub over: Over,
     /// Scale and output.
     #[command(flatten)]
     pub scale: Scale,
@@ -90,6 +103,9 @@ pub struct LatencyArgs {
     /// Which percentiles to print.
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "50,90,95,99,99.9", value_parser = percentile)]
     pub percentiles: Vec<f64>,
+    /// How messages get into the box.
+    #[arg(long, value_enum, value_name = "WAY", default_value = "wire")]
+    pub over: Over,
     /// Scale and output.
     #[command(flatten)]
     pub scale: Scale,

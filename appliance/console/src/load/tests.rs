@@ -33,6 +33,7 @@ fn stream_flags_are_what_scripts_write() {
         let LoadCommand::Stream(args) = parsed else { panic!("{parsed:?}") };
         assert_eq!((args.events_per_second, args.duration, args.event_size_bytes), (10_000_000, 1800, 1024));
         assert_eq!((args.producers, args.verify_delivery, args.scale.scale), (16, true, 1.0));
+        assert_eq!(args.over, Over::Wire);
     }
 }
 
@@ -64,6 +65,18 @@ fn burst_flags_are_what_scripts_write() {
         let LoadCommand::Burst(args) = parsed else { panic!("{parsed:?}") };
         assert_eq!((args.baseline_rate, args.burst_rate), (3_000_000, 6_000_000));
         assert_eq!((args.burst_duration_sec, args.burst_interval_sec, args.total_duration_hours), (300, 1800, 2));
+    }
+}
+
+#[test]
+fn a_way_in_can_be_chosen() {
+    for parsed in both("stream_load_test", "stream", "--over tcp") {
+        let LoadCommand::Stream(args) = parsed else { panic!("{parsed:?}") };
+        assert_eq!(args.over, Over::Tcp);
+    }
+    for parsed in both("stream_latency_test", "latency", "--over tcp") {
+        let LoadCommand::Latency(args) = parsed else { panic!("{parsed:?}") };
+        assert_eq!(args.over, Over::Tcp);
     }
 }
 

@@ -1,9 +1,10 @@
 //! From the file as written to the typed configuration: every value is judged here, and the error knows its place.
 
 mod flags;
+mod resources;
 mod services;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -34,6 +35,7 @@ pub(super) fn build(file: &raw::File) -> Result<Config, ConfigError> {
         judge.rule(&spec).map(|()| spec).map_err(|refused| raw.locate(refused))
     })?;
     let flags = flags::flags(file, &mut judge)?;
+    let program_flags = optional(file.program_flags.as_ref())?;
     let mut agents = each(file.agents.as_ref(), |_, raw| {
         let spec = agent(raw)?;
         judge.agent(&spec).map(|()| spec).map_err(|refused| raw.locate(refused))
@@ -45,6 +47,7 @@ pub(super) fn build(file: &raw::File) -> Result<Config, ConfigError> {
     })?;
     let memory = file.memory.as_ref().map(memory).transpose()?.unwrap_or_default();
     let cores = file.cores.as_ref().map(cores).transpose()?.unwrap_or_default();
+    let resources = file.resources.as_ref().map(resources::resources).transpose()?.unwrap_or_default();
     let control = file.control.as_ref().map(control).transpose()?.unwrap_or_default();
     let log = file.log.as_ref().map(log).transpose()?.unwrap_or_default();
     let tcp = file.tcp.as_ref().map(tcp::tcp).transpose()?.unwrap_or_default();
@@ -54,10 +57,12 @@ pub(super) fn build(file: &raw::File) -> Result<Config, ConfigError> {
         interfaces,
         memory,
         cores,
+        resources,
         wait,
         features,
         rules,
         flags,
+        program_flags,
         agents,
         services,
         log,
@@ -202,14 +207,18 @@ pub(super) fn read_address(text: &str) -> Result<std::net::IpAddr, Problem> {
     text.parse().map_err(|_| Problem::new(text, "this is not an IP address", cure))
 }
 
+/// What a file says of features, by name, in the order of the file: the map that was read has none, and the first mistake
+/// of the file shall be the one that is reported.
+fn each_feature<T>(map: Option<&HashMap<Text, Option<T>>>) -> Result<Vec<(FeatureName, Option<&T>)>, ConfigError> {
+    let mut written: Vec<_> = map.into_iter().flatten().collect();
+    written.sort_by_key(|(name, _)| (name.referenced.line(), name.referenced.column()));
+    written.into_iter().map(|(name, raw)| Ok((value(name)?, raw.as_ref()))).collect()
+}
+
 /// The features of this build at their defaults, changed by what the file says.
 fn features(file: &raw::File) -> Result<BTreeMap<FeatureName, FeatureSpec>, ConfigError> {
     let mut features = Config::default().features;
-    let mut written: Vec<_> = file.features.iter().flatten().collect();
-    // The map that was read has no order; the first mistake of the file shall be the one that is reported.
-    written.sort_by_key(|(name, _)| (name.referenced.line(), name.referenced.column()));
-    for (name, raw) in written {
-        let name = value(name)?;
+    for (name, raw) in each_feature(file.features.as_ref())? {
         let mut spec = FeatureSpec::default();
         if let Some(raw) = raw {
             spec.enabled = raw.enabled.as_ref().map_or(Ok(spec.enabled), |text| typed(text, read_switch))?;

@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::Config;
 use super::tree::{self, Node, Place, Value};
+use super::{Config, ResourceSpec};
 
 /// Keys of the file that change while weir runs. All others are read when it starts: sockets are bound, memory is
 /// taken, processes are started by them.
-const LIVE: [&str; 4] = ["rules", "flags", "agents", "services"];
+const LIVE: [&str; 5] = ["rules", "flags", "program_flags", "agents", "services"];
 /// What of a feature changes while weir runs as well: the ends of the paths of its cap and of its worker.
 const LIVE_OF_FEATURE: [&str; 2] = [".send_mbit", ".run"];
+
+/// What features may use changes while weir runs, but for what holds them to their memory: groups are made at the start.
+const LIVE_RESOURCES: [&str; 2] = ["resources.features.", "resources.borrow"];
 
 /// A value that two configurations disagree on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +34,7 @@ pub struct Difference {
 /// Whether the value at a path can change while weir runs.
 fn is_live(path: &str) -> bool {
     path.starts_with("features.") && LIVE_OF_FEATURE.iter().any(|end| path.ends_with(end))
+        || LIVE_RESOURCES.iter().any(|start| path.starts_with(start))
         || LIVE
             .iter()
             .any(|key| path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', ' '])))
@@ -83,10 +87,13 @@ impl Config {
             let next = next.features.get(name).copied().unwrap_or_default();
             (spec.send_mbit, spec.run) = (next.send_mbit, next.run);
         }
+        let resources = ResourceSpec { memory_limit: self.resources.memory_limit, ..next.resources.clone() };
         Self {
             features,
+            resources,
             rules: next.rules.clone(),
             flags: next.flags.clone(),
+            program_flags: next.program_flags.clone(),
             agents: next.agents.clone(),
             services: next.services.clone(),
             ..self.clone()

@@ -41,6 +41,12 @@ pub const MAX_LISTEN: usize = 16;
 /// Cap on what a feature sends, in Mbit/s: below one a jumbo frame takes longer than a person waits; the fastest port there
 /// is has 400 Gbit/s.
 pub const SEND_MBIT: std::ops::RangeInclusive<u32> = 1..=400_000;
+/// Cores of one role that a feature can ask for.
+pub const FEATURE_CORES: u32 = 1024;
+/// MiB of memory that a feature can ask for: below 32 it cannot keep its windows.
+pub const FEATURE_MIB: std::ops::RangeInclusive<u64> = 32..=16_777_216;
+/// Weight of a feature among those that want the same core: the kernel's `cpu.weight`.
+pub const CPU_WEIGHT: std::ops::RangeInclusive<u32> = 1..=10_000;
 /// Highest core number that is believed (CONFIG_NR_CPUS of distribution kernels is at most 8192).
 pub const MAX_CORE: u32 = 8_191;
 /// Longest path of a Unix socket in bytes: `sun_path` holds 108 with its closing zero (unix(7)).

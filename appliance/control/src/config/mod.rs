@@ -38,10 +38,12 @@ pub struct Config {
     pub(crate) interfaces: Vec<InterfaceSpec>,
     pub(crate) memory: MemorySpec,
     pub(crate) cores: CoreSpec,
+    pub(crate) resources: ResourceSpec,
     pub(crate) wait: WaitMode,
     pub(crate) features: BTreeMap<FeatureName, FeatureSpec>,
     pub(crate) rules: Vec<RuleSpec>,
     pub(crate) flags: Vec<FlagSpec>,
+    pub(crate) program_flags: Option<ProgramFlags>,
     pub(crate) agents: Vec<AgentSpec>,
     pub(crate) services: Vec<ServiceSpec>,
     pub(crate) log: LogSpec,
@@ -72,6 +74,11 @@ impl Config {
     /// Which cores do what.
     pub fn cores(&self) -> &CoreSpec {
         &self.cores
+    }
+
+    /// What features may use of the machine.
+    pub fn resources(&self) -> &ResourceSpec {
+        &self.resources
     }
 
     /// How the data plane waits when nothing arrives.
@@ -108,6 +115,17 @@ impl Config {
     /// The flag shares: what flows that no rule takes are given to.
     pub fn flags(&self) -> &[FlagSpec] {
         &self.flags
+    }
+
+    /// The flags that programs ask, if there are any.
+    pub fn program_flags(&self) -> Option<&ProgramFlags> {
+        self.program_flags.as_ref()
+    }
+
+    /// This configuration with other flags that programs ask, or none.
+    #[must_use]
+    pub fn with_program_flags(&self, flags: Option<ProgramFlags>) -> Self {
+        Self { program_flags: flags, ..self.clone() }
     }
 
     /// The agents, by number.
@@ -152,10 +170,12 @@ impl Default for Config {
             interfaces: Vec::new(),
             memory: MemorySpec::default(),
             cores: CoreSpec::default(),
+            resources: ResourceSpec::default(),
             wait: WaitMode::default(),
             features: FeatureName::all().map(|name| (name, FeatureSpec::default())).collect(),
             rules: Vec::new(),
             flags: Vec::new(),
+            program_flags: None,
             agents: Vec::new(),
             services: Vec::new(),
             log: LogSpec::default(),

@@ -23,10 +23,12 @@ pub(super) struct File {
     pub(super) interfaces: Option<List<Interface>>,
     pub(super) memory: Option<Memory>,
     pub(super) cores: Option<Cores>,
+    pub(super) resources: Option<Resources>,
     pub(super) wait: Option<Text>,
     pub(super) features: Option<HashMap<Text, Option<Feature>>>,
     pub(super) rules: Option<List<Rule>>,
     pub(super) flags: Option<List<Flag>>,
+    pub(super) program_flags: Option<Text>,
     pub(super) agents: Option<List<Agent>>,
     pub(super) services: Option<List<Service>>,
     pub(super) log: Option<Log>,
@@ -78,6 +80,39 @@ pub(super) struct Memory {
 pub(super) struct Cores {
     pub(super) critical: Option<Text>,
     pub(super) batch: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Resources {
+    pub(super) memory_limit: Option<Text>,
+    pub(super) borrow: Option<Text>,
+    pub(super) features: Option<HashMap<Text, Option<FeatureResources>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FeatureResources {
+    pub(super) cores: Option<FeatureCores>,
+    pub(super) memory: Option<Text>,
+    pub(super) cpu_weight: Option<Text>,
+    pub(super) class: Option<Text>,
+    pub(super) accelerator: Option<Spanned<AcceleratorUse>>,
+    pub(super) borrow: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FeatureCores {
+    pub(super) critical: Option<Text>,
+    pub(super) batch: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AcceleratorUse {
+    pub(super) name: Option<Text>,
+    pub(super) share: Option<Text>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -164,6 +199,8 @@ pub(super) struct Service {
 pub(super) struct Health {
     pub(super) check: Option<Text>,
     pub(super) port: Option<Text>,
+    pub(super) ask: Option<Text>,
+    pub(super) answer: Option<Text>,
     pub(super) every_ms: Option<Text>,
     pub(super) timeout_ms: Option<Text>,
     pub(super) rise: Option<Text>,

@@ -52,10 +52,14 @@ pub(super) use words;
 
 // Behind the macro, which it uses.
 mod flags;
+mod programs;
+mod resources;
 mod services;
 mod supervise;
 
 pub use flags::*;
+pub use programs::*;
+pub use resources::*;
 pub use services::*;
 pub use supervise::*;
 

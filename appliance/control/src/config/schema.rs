@@ -7,7 +7,8 @@ use super::*;
 use crate::taker::FeatureName;
 
 /// Keys that an item cannot be without.
-const REQUIRED: [(&str, &[&str]); 7] = [
+const REQUIRED: [(&str, &[&str]); 8] = [
+    ("resources.features.*.accelerator", &["name", "share"]),
     ("interfaces[]", &["name"]),
     ("rules[]", &["match", "action"]),
     ("flags[]", &["share"]),
@@ -38,6 +39,19 @@ fn known() -> Vec<(&'static str, Value)> {
         ("memory.rx_ring", power(*RX_RING.start(), *RX_RING.end())),
         ("memory.hugepages", words(HugePages::ALL.iter().map(|word| word.as_str()).collect())),
         ("wait", wait()),
+        ("resources.memory_limit", words(MemoryLimit::ALL.iter().map(|word| word.as_str()).collect())),
+        ("resources.borrow", json!({"type": "boolean"})),
+        ("resources.features.*.cores.critical", whole(0, FEATURE_CORES)),
+        ("resources.features.*.cores.batch", whole(0, FEATURE_CORES)),
+        ("resources.features.*.memory", of("^[0-9]+ ?(MiB|GiB)$")),
+        ("resources.features.*.cpu_weight", whole(*CPU_WEIGHT.start(), *CPU_WEIGHT.end())),
+        ("resources.features.*.class", words(PriorityClass::ALL.iter().map(|word| word.as_str()).collect())),
+        (
+            "resources.features.*.accelerator.name",
+            words(AcceleratorName::ALL.iter().map(|word| word.as_str()).collect()),
+        ),
+        ("resources.features.*.accelerator.share", share()),
+        ("resources.features.*.borrow", json!({"type": "boolean"})),
         ("features.*.enabled", json!({"type": "boolean"})),
         ("features.*.wait", wait()),
         ("features.*.run", words(Run::ALL.iter().map(|word| word.as_str()).collect())),
@@ -132,7 +146,19 @@ mod tests {
         let shape = shape::of_file();
         let Shape::Object(keys) = &shape else { panic!("{shape:?}") };
         let keys: Vec<&str> = keys.iter().map(|(key, _)| *key).collect();
-        for key in ["interfaces", "memory", "cores", "wait", "features", "rules", "flags", "agents", "log", "control"] {
+        for key in [
+            "interfaces",
+            "memory",
+            "cores",
+            "resources",
+            "wait",
+            "features",
+            "rules",
+            "flags",
+            "agents",
+            "log",
+            "control",
+        ] {
             assert!(keys.contains(&key), "{key} is missing: {keys:?}");
         }
         // The parser names the keys that it takes when it meets another.
@@ -170,12 +196,22 @@ mod tests {
                     }
                     "interfaces[].mode" => format!("interfaces: [{{name: e, mode: {word}}}]"),
                     "services[].protocol" => service(&format!("protocol: {word}")),
+                    "services[].health.check" if word.as_str() == Some("udp") => {
+                        service(&format!("protocol: tcp, port: 1, health: {{check: {word}, ask: hello}}"))
+                    }
                     "services[].health.check" => service(&format!("protocol: tcp, port: 1, health: {{check: {word}}}")),
                     "services[].encapsulation" if word.as_str() == Some("none") => {
                         service(&format!("protocol: tcp, encapsulation: {word}"))
                     }
                     "services[].encapsulation" => {
                         service(&format!("protocol: tcp, encapsulation: {word}, source: 10.0.0.1"))
+                    }
+                    "resources.features.*.class" => {
+                        format!("resources: {{features: {{streaming: {{class: {word}}}}}}}")
+                    }
+                    "resources.features.*.accelerator.name" => {
+                        let device = format!("{{name: {word}, share: 5%}}");
+                        format!("resources: {{features: {{streaming: {{accelerator: {device}}}}}}}")
                     }
                     "features.*.wait" => format!("features: {{streaming: {{wait: {word}}}}}"),
                     "features.*.run" => format!("features: {{streaming: {{run: {word}}}}}"),
@@ -191,6 +227,10 @@ mod tests {
     fn what_is_required_is_missed_by_the_parser() {
         for (item, keys) in REQUIRED {
             let file = match item.trim_end_matches("[]").split_once("[].") {
+                None if item.contains('*') => item
+                    .replace('*', "streaming")
+                    .rsplit('.')
+                    .fold("{}".to_owned(), |inner, key| format!("{{{key}: {inner}}}")),
                 None => format!("{}: [{{}}]", item.trim_end_matches("[]")),
                 Some((list, inner)) => format!("{list}: [{{share: 1%, {inner}: [{{}}]}}]"),
             };

@@ -46,6 +46,8 @@ impl Config {
     pub const REST_RESOURCE: &str = "config";
     /// Name of the setting that is all services: they name agents, so they are read when those are there.
     pub const SERVICES_RESOURCE: &str = "services";
+    /// Name of the setting that is the flags which programs ask.
+    pub const PROGRAM_FLAGS_RESOURCE: &str = "program-flags";
 
     /// Whether a resource is part of a configuration.
     #[must_use]
@@ -53,8 +55,8 @@ impl Config {
         match key.kind() {
             Kind::Rules | Kind::Flags | Kind::Agents => true,
             Kind::Settings => {
-                let alone = [Self::REST_RESOURCE, ORDER, Self::SERVICES_RESOURCE].contains(&key.name());
-                alone || key.name().starts_with(RUN)
+                let own = [Self::REST_RESOURCE, ORDER, Self::SERVICES_RESOURCE, Self::PROGRAM_FLAGS_RESOURCE];
+                own.contains(&key.name()) || key.name().starts_with(RUN)
             }
             Kind::Models | Kind::Experiments | Kind::Tokens => false,
         }
@@ -93,6 +95,9 @@ impl Config {
         let order: Vec<&RuleName> = self.rules.iter().map(|rule| &rule.name).collect();
         put(Kind::Settings, ORDER.to_owned(), serde_json::to_vec(&order))?;
         put(Kind::Settings, Self::SERVICES_RESOURCE.to_owned(), serde_json::to_vec(&self.services))?;
+        if let Some(flags) = &self.program_flags {
+            put(Kind::Settings, Self::PROGRAM_FLAGS_RESOURCE.to_owned(), serde_json::to_vec(flags.as_str()))?;
+        }
         let mut features = self.features.clone();
         for (name, spec) in &mut features {
             let run = std::mem::take(&mut spec.run);
@@ -104,6 +109,7 @@ impl Config {
             features,
             rules: Vec::new(),
             flags: Vec::new(),
+            program_flags: None,
             agents: Vec::new(),
             services: Vec::new(),
             ..self.clone()
@@ -138,6 +144,8 @@ impl Config {
             }
         }
         config.services = found(Self::SERVICES_RESOURCE).map(read).transpose()?.unwrap_or_default();
+        let flags: Option<String> = found(Self::PROGRAM_FLAGS_RESOURCE).map(read).transpose()?;
+        config.program_flags = flags.map(|text| text.parse()).transpose()?;
         Ok(Some(config.judged()?))
     }
 }

@@ -24,6 +24,7 @@ impl Config {
         writeln!(out, "memory: {{frame_size: {frame_size}, rx_ring: {rx_ring}, hugepages: {hugepages}}}")?;
         let CoreSpec { critical, batch } = &self.cores;
         writeln!(out, "cores: {{critical: {}, batch: {}}}", quoted(&critical.to_string()), quoted(&batch.to_string()))?;
+        writeln!(out, "resources: {}", self.resources)?;
         writeln!(out, "wait: {}", self.wait)?;
         writeln!(out, "features:")?;
         for (name, FeatureSpec { enabled, wait, send_mbit, run }) in &self.features {
@@ -37,6 +38,9 @@ impl Config {
             format!("{{name: {name}, match: {matches}, action: {}{to}, share: {}{durable}}}", spec.action, spec.share)
         })?;
         list(out, "flags", &self.flags, flag)?;
+        if let Some(flags) = &self.program_flags {
+            writeln!(out, "program_flags: {}", quoted(flags.as_str()))?;
+        }
         list(out, "agents", &self.agents, |spec| {
             let AgentSpec { id, address, mac, interface, kind, weight, modality, draining } = spec;
             let draining = if *draining { ", draining: true" } else { "" };
@@ -110,10 +114,14 @@ fn service(spec: &ServiceSpec) -> String {
         None => format!("agents: [{}]", agents.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
     };
     let source = source.map(|source| format!(", source: {}", quoted(&source.to_string()))).unwrap_or_default();
-    let HealthSpec { check, port: asked, every_ms, timeout_ms, rise, fall } = health;
+    let HealthSpec { check, port: asked, ask, answer, every_ms, timeout_ms, rise, fall } = health;
     let asked = asked.map(|port| format!(", port: {port}")).unwrap_or_default();
+    let bytes = |key: &str, bytes: &Option<ProbeBytes>| {
+        bytes.as_ref().map(|bytes| format!(", {key}: {}", quoted(&bytes.to_string()))).unwrap_or_default()
+    };
+    let (ask, answer) = (bytes("ask", ask), bytes("answer", answer));
     let health = format!(
-        "{{check: {check}{asked}, every_ms: {every_ms}, timeout_ms: {timeout_ms}, rise: {rise}, fall: {fall}}}"
+        "{{check: {check}{asked}{ask}{answer}, every_ms: {every_ms}, timeout_ms: {timeout_ms}, rise: {rise}, fall: {fall}}}"
     );
     let (name, address) = (quoted(name.as_str()), quoted(&address.to_string()));
     format!(

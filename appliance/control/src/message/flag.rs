@@ -1,6 +1,7 @@
 //! Flags with what becomes of them, and how they are changed.
 
 use serde::{Deserialize, Serialize};
+use weir_appliance_flags::Evaluation;
 
 use crate::config::{FlagSpec, FlagState, FlagStep, VariantSpec};
 use crate::matching::MatchExpression;
@@ -18,6 +19,41 @@ pub struct FlagStatus {
     /// The flag that it waits for, if it waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<FlagName>,
+}
+
+/// Which variant of a flag that programs ask somebody gets: the answer of `weir flag ask --json` and `weir flag eval --json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VariantAnswer {
+    /// The flag.
+    pub flag: String,
+    /// Who asked.
+    pub key: String,
+    /// The variant's name; null where the program's own default holds.
+    pub variant: Option<String>,
+    /// Its value.
+    pub value: serde_json::Value,
+    /// Why, in flagd's words: STATIC, DEFAULT, TARGETING_MATCH, DISABLED, ERROR.
+    pub reason: String,
+    /// What is wrong, if the reason is ERROR.
+    pub error: Option<VariantError>,
+}
+
+/// Why there is no variant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VariantError {
+    /// One of flagd's codes: FLAG_NOT_FOUND, PARSE_ERROR, …
+    pub code: String,
+    /// One line for people.
+    pub message: String,
+}
+
+impl VariantAnswer {
+    /// What an evaluation for `key` says.
+    pub fn of(flag: &str, key: &str, found: Evaluation) -> Self {
+        let error = found.error.map(|error| VariantError { code: error.code.as_str().into(), message: error.message });
+        let (variant, value, reason) = (found.variant, found.value, found.reason.as_str().to_owned());
+        Self { flag: flag.to_owned(), key: key.to_owned(), variant, value, reason, error }
+    }
 }
 
 /// What changes of a flag; what is absent stays. A flag that is not there yet starts with no share, any match and no

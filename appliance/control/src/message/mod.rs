@@ -12,8 +12,10 @@ mod flow;
 mod line;
 mod log;
 mod loss;
+mod passport;
 mod replay;
 mod request;
+mod resources;
 mod service;
 mod status;
 #[cfg(test)]
@@ -24,13 +26,17 @@ pub use bench::{BenchReport, BenchRow, Better};
 pub use change::{Changed, ConfigRequest, ConfigValue, HistoryRow};
 pub use doctor::{Check, CheckState, DoctorReport};
 pub use feature::FeatureStanding;
-pub use flag::{FlagChange, FlagStatus};
+pub use flag::{FlagChange, FlagStatus, VariantAnswer, VariantError};
 pub use flow::{FlowTuple, HexBytes};
 pub use line::{LineError, MAX_LINE_BYTES, read_line, write_line};
 pub use log::{LogRecord, LogSegment, LogSource, LogVerdict};
 pub use loss::Loss;
+pub use passport::{CacheFacts, CardFacts, NodeFacts, NotMeasured, Passport, ProcessorFacts, Rate};
 pub use replay::ReplayReport;
 pub use request::{Answer, Done, NewRule, RecordsAnswer, Reply, Request, SLOWEST_FOR, SLOWEST_US, WhyQuestion};
+pub use resources::{
+    ControllerStatus, Enforcer, FeatureShare, LeaseEvent, LeaseStatus, ResourceLine, ResourceMachine, ResourcesReport,
+};
 pub use service::{ServiceAgentState, ServiceAgentStatus, ServiceStatus};
 pub use status::{
     AgentStatus, CoreStatus, Counters, FeatureStatus, Host, Identity, InterfaceMode, InterfaceStatus, LogStatus,

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{Changed, ConfigRequest, ConfigValue, HistoryRow};
 use super::{
-    AgentStatus, FeatureStanding, FlagChange, FlagStatus, FlowExplanation, FlowTuple, HexBytes, RuleStatus,
-    ServiceStatus, Status, WhyFrame,
+    AgentStatus, FeatureStanding, FlagChange, FlagStatus, FlowExplanation, FlowTuple, HexBytes, ResourcesReport,
+    RuleStatus, ServiceStatus, Status, VariantAnswer, WhyFrame,
 };
 use crate::config::{AgentSpec, Difference, FlagSpec, RuleSpec, Run, ServiceSpec};
 use crate::keeper::Manner;
@@ -20,6 +20,9 @@ pub enum Request {
     /// Everything on one page.
     #[serde(rename = "status")]
     Status,
+    /// What features have of the machine.
+    #[serde(rename = "resources")]
+    Resources,
     /// The rules with their counters.
     #[serde(rename = "steer.list")]
     SteerList,
@@ -107,6 +110,30 @@ pub enum Request {
         /// Why.
         #[serde(default, skip_serializing_if = "String::is_empty")]
         reason: String,
+    },
+    /// The flags that programs ask, from now on.
+    #[serde(rename = "flag.publish")]
+    FlagPublish {
+        /// A document in flagd's schema; none takes away what there is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        document: Option<String>,
+    },
+    /// The document of the flags that programs ask.
+    #[serde(rename = "flag.document")]
+    FlagDocument,
+    /// Which variant of a flag that programs ask somebody gets.
+    #[serde(rename = "flag.ask")]
+    FlagAsk {
+        /// The flag.
+        flag: String,
+        /// Who asks: the context's targetingKey.
+        key: String,
+        /// What rules can look at beside the key.
+        #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+        context: serde_json::Map<String, serde_json::Value>,
+        /// The time that rules see, in seconds since 1970, instead of now.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<u64>,
     },
     /// The features with their workers.
     #[serde(rename = "feature.list")]
@@ -197,6 +224,8 @@ pub enum Reply {
 pub enum Answer {
     /// To `status`.
     Status(Box<Status>),
+    /// To `resources`.
+    Resources(Box<ResourcesReport>),
     /// To `steer.list`, first match first.
     Rules(Vec<RuleStatus>),
     /// To `agent.list`, by number.
@@ -207,6 +236,10 @@ pub enum Answer {
     Flags(Vec<FlagStatus>),
     /// To `feature.list`, by name.
     Features(Vec<FeatureStanding>),
+    /// To `flag.document`: its text, or null.
+    Document(Option<String>),
+    /// To `flag.ask`.
+    Variant(VariantAnswer),
     /// To `why` about a flow.
     Flow(Box<FlowExplanation>),
     /// To `why` about a frame.

@@ -48,6 +48,9 @@ pub struct Status {
     /// Messages over TCP and local sockets, if the configuration listens for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub streams: Option<StreamsStatus>,
+    /// What features have of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<super::ResourcesReport>,
     /// The newest revision of what is in force.
     #[serde(default)]
     pub revision: u64,

@@ -71,10 +71,15 @@ fn attend(dataplane: &Arc<Dataplane>, connection: &Channel) -> Result<()> {
     let id = dataplane.takers.next_id();
     let lent = match dataplane.is_not_to_run(&name) {
         Some(run) => Err(anyhow!("the feature is {run}; start it: weir feature start {name}")),
-        None => lend(dataplane, connection, &name, id),
+        None => {
+            dataplane.shares.admit(&name, pid);
+            lend(dataplane, connection, &name, id)
+        }
     };
-    let mut lent =
-        lent.with_context(|| format!("worker {name} is turned away")).inspect_err(|_| leave(dataplane, id))?;
+    let mut lent = lent.with_context(|| format!("worker {name} is turned away")).inspect_err(|_| {
+        dataplane.shares.leave(&name, pid);
+        leave(dataplane, id);
+    })?;
     let stop = Arc::clone(&lent.stop);
     dataplane.takers.add(Taker {
         id,
@@ -87,6 +92,7 @@ fn attend(dataplane: &Arc<Dataplane>, connection: &Channel) -> Result<()> {
     });
     let outcome = watch(dataplane, connection, &mut words, &name, id, &mut lent);
     dataplane.takers.remove(id);
+    dataplane.shares.leave(&name, pid);
     leave(dataplane, id);
     drain(dataplane, &name, &mut lent);
     outcome
@@ -178,7 +184,7 @@ fn lend(dataplane: &Dataplane, connection: &Channel, name: &str, id: TakerId) ->
         version: VERSION,
         umem_length: dataplane.umem.length() as u64,
         flags: FLAG_VERDICTS | FLAG_SENDS | if spin { FLAG_SPIN } else { 0 },
-        core: dataplane.core_of(name).unwrap_or(ANY_CORE),
+        core: dataplane.shares.core_of(name).unwrap_or(ANY_CORE),
         send_slots: sends.slots,
         kick_every: (dataplane.rx_ring / 4).max(1),
         record_slots: RECORD_SLOTS,

@@ -76,12 +76,14 @@ impl<'a> InForce<'a> {
         dataplane.streams.as_ref().map_or(Ok(()), |streams| streams.steer(steering))?;
         let (agents, caps) = (steering.agents.clone(), dataplane.sends.caps(config));
         dataplane.ask(Request::Sending { agents, caps });
+        dataplane.shares.put(config)?;
         Ok(())
     }
 }
 
 impl Target for InForce<'_> {
     fn prepare(&mut self, next: &Config) -> Result<(), Problem> {
+        self.dataplane.shares.judge(next)?;
         self.dataplane.features.await_started(&lock(&self.dataplane.config), next);
         let off = self.dataplane.features.off(next);
         self.prepared = Some((next.clone(), steering_of(self.dataplane, next, off)?, off));

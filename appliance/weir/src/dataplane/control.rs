@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use weir_appliance_control::config::{AgentSpec, RuleSpec};
+use weir_appliance_control::config::{AgentSpec, ProgramFlags, RuleSpec};
 use weir_appliance_control::keeper::Manner;
 use weir_appliance_control::message::{
     AgentStatus, Answer, Changed, Done, LineError, RecordsAnswer, Reply, Request, RuleStatus, WhyQuestion, read_line,
@@ -110,6 +110,7 @@ fn converse(dataplane: &Dataplane, connection: &UnixStream) -> Result<()> {
 fn answer(dataplane: &Dataplane, author: &str, request: Request) -> Result<Answer, Problem> {
     match request {
         Request::Status => status::status(dataplane).map(|status| Answer::Status(Box::new(status))).map_err(internal),
+        Request::Resources => Ok(Answer::Resources(Box::new(dataplane.shares.report()))),
         Request::SteerList => rules(dataplane).map(Answer::Rules),
         Request::AgentList => Ok(Answer::Agents(agents(dataplane))),
         Request::ServiceList => services::status(dataplane).map(Answer::Services).map_err(internal),
@@ -117,6 +118,13 @@ fn answer(dataplane: &Dataplane, author: &str, request: Request) -> Result<Answe
         Request::FeatureList => Ok(Answer::Features(features::list(dataplane))),
         Request::FeatureRestart { name, reason } => {
             features::restart(dataplane, author, name, &reason).map(Answer::Done)
+        }
+        Request::FlagDocument => {
+            let text = |flags: &ProgramFlags| flags.as_str().to_owned();
+            Ok(Answer::Document(lock(&dataplane.config).program_flags().map(text)))
+        }
+        Request::FlagAsk { flag, key, context, at } => {
+            flags::ask(dataplane, &flag, &key, context, at).map(Answer::Variant)
         }
         Request::FlagKill { name, reason } => changes::kill(dataplane, author, &name, &reason).map(Answer::Changed),
         Request::Why(WhyQuestion::Frame(bytes)) => {
@@ -142,6 +150,7 @@ fn answer(dataplane: &Dataplane, author: &str, request: Request) -> Result<Answe
         | Request::FlagSet { .. }
         | Request::FlagPut { .. }
         | Request::FlagRemove { .. }
+        | Request::FlagPublish { .. }
         | Request::ServiceAdd { .. }
         | Request::ServiceRemove { .. }
         | Request::ServiceDrain { .. }) => change(dataplane, author, &Manner::default(), request).map(Answer::Changed),
@@ -205,6 +214,14 @@ fn change(dataplane: &Dataplane, author: &str, manner: &Manner, request: Request
             Ok((config.put_flags(flags)?, text))
         }
         Request::FlagRemove { name } => Ok((config.remove_flag(&name)?, format!("flag {name} removed"))),
+        Request::FlagPublish { document } => {
+            let flags = document.map(|text| text.parse::<ProgramFlags>()).transpose()?;
+            let text = match &flags {
+                Some(flags) => format!("{} flags that programs ask", flags.document().flags().count()),
+                None => "no flags that programs ask".to_owned(),
+            };
+            Ok((config.with_program_flags(flags), text))
+        }
         Request::ServiceAdd { service } => {
             let agents = config.agents_of(&service).count();
             let text = format!("service {} at {} is shared among {agents} agents", service.name, service.address);

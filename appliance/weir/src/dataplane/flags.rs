@@ -1,9 +1,13 @@
 //! Flags as people see them: what becomes of each.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value};
 use weir_appliance_control::config::Config;
 use weir_appliance_control::flags::{self, Resolved, Standing};
-use weir_appliance_control::message::FlagStatus;
+use weir_appliance_control::message::{FlagStatus, VariantAnswer};
 use weir_appliance_control::name::FlagName;
+use weir_appliance_control::problem::Problem;
 use weir_appliance_control::share::Share;
 use weir_ebpf_abi::action::Action;
 use weir_ebpf_abi::explain::Explanation;
@@ -61,4 +65,27 @@ pub(super) fn of(config: &Config, explanation: &Explanation) -> Vec<String> {
         None => one.flag.name.to_string(),
     };
     flags::resolve(config.flags()).into_iter().filter(has).map(name).collect()
+}
+
+/// Which variant of a flag that programs ask `key` gets. It is evaluated outside the lock: a rule may take its bounded time.
+///
+/// # Errors
+/// The box keeps no such flags, or the context has a targetingKey beside the key.
+pub(super) fn ask(
+    dataplane: &Dataplane,
+    flag: &str,
+    key: &str,
+    mut context: Map<String, Value>,
+    at: Option<u64>,
+) -> Result<VariantAnswer, Problem> {
+    let Some(flags) = lock(&dataplane.config).program_flags().cloned() else {
+        let cause = "this box keeps no flags that programs ask";
+        return Err(Problem::new(flag, cause, "give it a document: weir flag publish FILE"));
+    };
+    if context.insert("targetingKey".to_owned(), key.into()).is_some() {
+        return Err(Problem::new("targetingKey", "the context has one beside the key", "name it once, as the key"));
+    }
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let found = flags.document().evaluate(flag, &context, at.unwrap_or_else(now));
+    Ok(VariantAnswer::of(flag, key, found))
 }

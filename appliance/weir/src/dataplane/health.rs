@@ -1,12 +1,13 @@
 //! Health checks: who of a service's agents answers. One thread, far from any frame; it sleeps until a check is due.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpStream};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use weir_appliance_control::config::{AgentSpec, Config, HealthSpec, ServiceSpec};
+use weir_appliance_control::config::{AgentSpec, Config, HealthSpec, MAX_PROBE, ProbeBytes, ServiceSpec};
 use weir_appliance_control::name::{AgentId, ServiceName};
 
 use super::{Dataplane, lock, services};
@@ -92,7 +93,7 @@ impl Health {
         for service in config.services() {
             for agent in config.agents_of(service) {
                 if let Some(asked) = service.asks(agent) {
-                    wanted.push(Check { who: (service.name.clone(), agent.id), asked, spec: service.health });
+                    wanted.push(Check { who: (service.name.clone(), agent.id), asked, spec: service.health.clone() });
                 }
             }
         }
@@ -129,8 +130,48 @@ impl Check {
     fn ask(&self) -> Result<Duration, String> {
         let begun = Instant::now();
         let within = Duration::from_millis(self.spec.timeout_ms.into());
-        // Dropped at once: the agent sees a connection that says nothing.
-        TcpStream::connect_timeout(&self.asked, within).map(|_| begun.elapsed()).map_err(|error| error.to_string())
+        match &self.spec.ask {
+            Some(words) => self.ask_datagram(words, begun + within)?,
+            // Dropped at once: the agent sees a connection that says nothing.
+            None => drop(TcpStream::connect_timeout(&self.asked, within).map_err(|error| error.to_string())?),
+        }
+        Ok(begun.elapsed())
+    }
+
+    /// Sends one datagram and waits until `end` for one from the agent that begins as it has to. Others are passed over:
+    /// they may be late answers to earlier questions.
+    fn ask_datagram(&self, words: &ProbeBytes, end: Instant) -> Result<(), String> {
+        let say = |error: std::io::Error| match error.kind() {
+            // The agent's host says so itself (ICMP), which is worth more than silence.
+            ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
+            _ => error.to_string(),
+        };
+        let any = match self.asked {
+            SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let socket = UdpSocket::bind((any, 0)).map_err(say)?;
+        socket.connect(self.asked).map_err(say)?;
+        socket.send(words.as_bytes()).map_err(say)?;
+        let wanted = self.spec.answer.as_ref().map_or(&[][..], ProbeBytes::as_bytes);
+        let (mut got, mut other) = ([0; MAX_PROBE], false);
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let what = if other { "no answer in time that begins as it has to" } else { "no answer in time" };
+                return Err(what.to_owned());
+            }
+            socket.set_read_timeout(Some(left)).map_err(say)?;
+            match socket.recv(&mut got) {
+                Ok(length) if got.get(..length).is_some_and(|answer| answer.starts_with(wanted)) => return Ok(()),
+                Ok(_) => other = true,
+                // Round again: the time is over, or the loop says how much is left.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
+                }
+                Err(error) => return Err(say(error)),
+            }
+        }
     }
 }
 
@@ -233,5 +274,46 @@ mod tests {
         let (none, next) = health.due(&without, next);
         assert!(none.is_empty() && next >= now + IDLE);
         assert!(lock(&health.known).is_empty());
+    }
+
+    /// Asks an agent that answers each datagram with these, one after the other, and gives what the check says.
+    fn asked(wanted: Option<&str>, answers: &'static [&'static [u8]]) -> Result<(), String> {
+        let agent = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let asked = agent.local_addr().expect("an address");
+        let serve = std::thread::spawn(move || {
+            let mut buffer = [0; MAX_PROBE];
+            let (length, from) = agent.recv_from(&mut buffer).expect("a question");
+            assert_eq!(&buffer[..length], b"\0ping");
+            for answer in answers {
+                agent.send_to(answer, from).expect("the check listens");
+            }
+            agent
+        });
+        let bytes = |text: &str| text.parse::<ProbeBytes>().expect("good bytes");
+        let spec = HealthSpec { ask: Some(bytes("0x0070696e67")), answer: wanted.map(bytes), ..HealthSpec::default() };
+        let who = ("dns".parse().expect("a name"), 1.try_into().expect("a number"));
+        let said = Check { who, asked, spec }.ask().map(drop);
+        drop(serve.join());
+        said
+    }
+
+    #[test]
+    fn a_datagram_is_answered_as_it_has_to_be() {
+        assert_eq!(asked(None, &[b""]), Ok(()));
+        assert_eq!(asked(Some("pong"), &[b"pong and more"]), Ok(()));
+        assert_eq!(asked(Some("pong"), &[b"an older answer", b"pong"]), Ok(()));
+        assert_eq!(
+            asked(Some("pong"), &[b"pon"]).expect_err("too short"),
+            "no answer in time that begins as it has to"
+        );
+        assert_eq!(asked(None, &[]).expect_err("silence"), "no answer in time");
+    }
+
+    #[test]
+    fn a_closed_port_is_told_from_silence() {
+        let closed = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+        let spec = HealthSpec { ask: "ping".parse().ok(), ..HealthSpec::default() };
+        let who = ("dns".parse().expect("a name"), 1.try_into().expect("a number"));
+        assert_eq!(Check { who, asked: closed, spec }.ask().expect_err("closed"), "nobody listens there");
     }
 }

@@ -20,6 +20,7 @@ mod placement;
 mod sends;
 pub(crate) mod services;
 mod setup;
+mod shares;
 mod status;
 pub(crate) mod steering;
 mod streams;
@@ -37,11 +38,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use weir_appliance_control::class::classes;
-use weir_appliance_control::config::{Config, CoreSet, Run, WaitMode};
+use weir_appliance_control::config::{Config, Run, WaitMode};
 use weir_appliance_control::keeper::Keeper;
 use weir_appliance_control::problem::Problem;
 use weir_dataplane_io::bpffs;
-use weir_dataplane_io::cpu::{self, CorePlan, CoreWish, Pick};
+use weir_dataplane_io::cpu::{self, CorePlan};
 use weir_dataplane_io::fds::Listener;
 use weir_dataplane_io::umem::Umem;
 use weir_dataplane_io::wait::{Epoll, EventFd, Trigger};
@@ -53,6 +54,7 @@ use weir_dataplane_pool::pool::{Parts, Pool, Request};
 use weir_ebpf_loader::Classifier;
 
 use crate::place::{BPF_FS, Place};
+use crate::resources;
 use crate::seed::Seed;
 use crate::supervise::Heard;
 use board::Board;
@@ -60,6 +62,7 @@ use classes::KernelClasses;
 use features::Features;
 use sends::{QueueShown, Sends};
 use setup::Port;
+use shares::Shares;
 use steering::is_taken;
 use supervised::Supervised;
 use takers::Takers;
@@ -128,6 +131,7 @@ pub(crate) struct Dataplane {
     chaos: chaos::Chaos,
     streams: Option<streams::Streams>,
     health: health::Health,
+    shares: Shares,
 }
 
 /// Locks what no panic leaves half changed.
@@ -186,6 +190,7 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32, ledger: Option<&Path>
         changes::tick(&dataplane);
         supervised::look(&dataplane);
         features::tick(&dataplane);
+        dataplane.shares.tick(&dataplane);
         if dataplane.supervised.is_handing_over() {
             dataplane.hand_over();
             return Ok(());
@@ -245,7 +250,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
     let off = features.off(&config);
     let steering =
         steering::steering(&config, off, &kernel_classes, &ports, &health).map_err(|problem| anyhow!("{problem}"))?;
-    let cores = core_plan(&config, &ports, cards.home());
+    let (cores, shares) = shared_out(&config, &ports, cards.home(), &place)?;
     let mounted = bpffs::ensure(Path::new(BPF_FS))?;
     let mut classifier = Classifier::load(weir_ebpf_loader::LoadOptions { pin_root: Some(place.pins.clone()) })?;
     let bound = setup::bind(&config, &mut ports, &kernel_classes, cards.home())?;
@@ -288,6 +293,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
         chaos: chaos::Chaos::default(),
         streams,
         health,
+        shares,
         rings: bound.rings,
         queues: bound.shown,
         sends,
@@ -309,6 +315,15 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
     Ok((dataplane, (pool, epoll), hostile, stream_parts))
 }
 
+/// Who gets which cores, and what features have of them. Nothing is attached yet, so asks that cannot be met leave nothing.
+fn shared_out(config: &Config, ports: &[Port], node: Option<u32>, place: &Place) -> Result<(CorePlan, Shares)> {
+    // One for each queue that is polled, so that their interrupts need not share.
+    let polled = ports.iter().map(|port| port.queues as usize).sum();
+    let cores = resources::core_plan(config, polled, node);
+    let shares = Shares::make(config, &cores, place).map_err(|problem| anyhow!("{problem}"))?;
+    Ok((cores, shares))
+}
+
 /// The pool's epoll instance, a second handle of it for those who add kicks, and the counter that wakes it.
 fn pool_waiting(rings: &[Ring], classes: &KernelClasses) -> Result<(Epoll, Epoll, EventFd)> {
     let epoll = Epoll::new()?;
@@ -322,17 +337,6 @@ fn pool_waiting(rings: &[Ring], classes: &KernelClasses) -> Result<(Epoll, Epoll
     let handle =
         Epoll::from_fd(epoll.as_fd().try_clone_to_owned().context("no descriptor is left; raise `ulimit -n`")?);
     Ok((epoll, handle, wake))
-}
-
-fn core_plan(config: &Config, ports: &[Port], node: Option<u32>) -> CorePlan {
-    let pick = |set: &CoreSet| match set {
-        CoreSet::Auto => Pick::Auto,
-        CoreSet::List(cores) => Pick::These(cores.clone()),
-    };
-    let (critical, batch) = (pick(&config.cores().critical), pick(&config.cores().batch));
-    // One for each queue that is polled, so that their interrupts need not share.
-    let critical_count = ports.iter().map(|port| port.queues as usize).sum();
-    cpu::roles(&cpu::Topology::live(), &CoreWish { critical, batch, critical_count, node })
 }
 
 impl Dataplane {
@@ -363,12 +367,6 @@ impl Dataplane {
             .iter()
             .find(|(feature, _)| feature.as_str() == name)
             .map_or(config.wait(), |(_, spec)| spec.wait)
-    }
-
-    /// The core a worker is pinned to: the batch cores in turn, in the order of the features' names.
-    fn core_of(&self, name: &str) -> Option<u32> {
-        let place = lock(&self.config).enabled().position(|feature| feature.as_str() == name)?;
-        self.cores.batch.get(place % self.cores.batch.len().max(1)).copied()
     }
 
     fn flow_map(&self) -> Result<OwnedFd> {
@@ -417,6 +415,7 @@ impl Dataplane {
             streams.end();
         }
         self.log.end();
+        self.shares.end();
         self.ask(Request::Stop);
     }
 
@@ -454,6 +453,7 @@ impl Dataplane {
             streams.end();
         }
         self.log.end();
+        self.shares.end();
         if let Err(error) = classifier.unpin() {
             tracing::error!("{}: pins are left behind: {error}", self.place.pins.display());
         }

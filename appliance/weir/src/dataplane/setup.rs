@@ -136,9 +136,10 @@ pub(super) fn bind(config: &Config, ports: &mut [Port], classes: &KernelClasses,
     let mut bound = Bound { umem, shares, queues: Vec::new(), rings: Vec::new(), shown: Vec::new() };
     for index in 0..ports.len() {
         for queue in 0..ports[index].queues {
-            let (primary, sockets) = bind_queue(&bound.umem, &ports[index], queue, memory, budget, shape, classes)?;
-            ports[index].bound.get_or_insert_with(|| (primary.mode, primary.why.clone()));
-            take_in(&mut bound, ports, index, queue, primary, sockets, classes);
+            let sockets = bind_queue(&bound.umem, &ports[index], queue, memory, budget, shape, classes)?;
+            let first = &sockets.primary;
+            ports[index].bound.get_or_insert_with(|| (first.mode, first.why.clone()));
+            take_in(&mut bound, ports, index, queue, sockets, classes);
         }
     }
     Ok(bound)
@@ -152,6 +153,13 @@ fn pages(wish: HugePages) -> umem::HugePages {
     }
 }
 
+/// The sockets of one queue.
+struct Sockets {
+    primary: Primary,
+    transmit: Option<xdp::TransmitSocket>,
+    further: Vec<xdp::ClassSocket>,
+}
+
 fn bind_queue(
     umem: &Umem,
     port: &Port,
@@ -160,30 +168,23 @@ fn bind_queue(
     budget: QueueBudget,
     shape: QueueShape,
     classes: &KernelClasses,
-) -> Result<(Primary, Vec<xdp::ClassSocket>)> {
+) -> Result<Sockets> {
     let frags = port.needs_pieces(memory.frame_size);
     let wish = if port.spec.mode == ModeWish::Generic { BindWish::Copy } else { BindWish::ZeroCopyElseCopy };
-    let sizes = Sizes { fill: budget.fill, completion: budget.completion, rx: memory.rx_ring, tx: shape.tx_ring };
+    let sizes = Sizes { fill: budget.fill, completion: budget.completion, rx: memory.rx_ring, tx: 0 };
     let place = xdp::Queue { interface: port.link.index, queue };
     let primary = xdp::primary(umem, &sizes, place, wish, frags)?;
+    let transmit = (shape.tx_ring > 0).then(|| xdp::transmit(&primary, shape.tx_ring)).transpose()?;
     let further = (1..classes.iter().len()).map(|_| xdp::class(&primary, memory.rx_ring)).collect::<Result<_, _>>()?;
-    Ok((primary, further))
+    Ok(Sockets { primary, transmit, further })
 }
 
 /// Hands the rings of one queue to the pool and its sockets to everyone else.
-fn take_in(
-    bound: &mut Bound,
-    ports: &[Port],
-    port: usize,
-    queue: u32,
-    primary: Primary,
-    further: Vec<xdp::ClassSocket>,
-    classes: &KernelClasses,
-) {
+fn take_in(bound: &mut Bound, ports: &[Port], port: usize, queue: u32, sockets: Sockets, classes: &KernelClasses) {
     let index = bound.queues.len();
-    let Primary { fill, completion, rx, tx, socket, .. } = primary;
+    let Sockets { primary: Primary { fill, completion, rx, socket, .. }, transmit, further } = sockets;
+    let outlet = transmit.map(|way| Outlet::new(way.tx, Box::new(way.socket)));
     let socket = Arc::new(socket);
-    let outlet = tx.map(|ring| Outlet::new(ring, Box::new(Arc::clone(&socket))));
     let first = rx.map(|rx| (rx, Arc::clone(&socket)));
     let rings = first.into_iter().chain(further.into_iter().map(|class| (class.rx, Arc::new(class.socket))));
     let pieces = ports.get(port).is_some_and(|port| port.needs_pieces(bound.umem.frame_size()));

@@ -57,6 +57,7 @@ pub(super) fn status(dataplane: &Dataplane) -> Result<Status> {
         evicted: dataplane.takers.evicted(),
         log: dataplane.log.status(),
         streams: dataplane.streams.as_ref().map(super::streams::Streams::status),
+        resources: Some(dataplane.shares.report()),
         revision,
         pending,
         flags: flags::status(dataplane),

@@ -200,11 +200,7 @@ impl Streams {
 
     /// What the streams have done.
     pub(super) fn status(&self) -> StreamsStatus {
-        let mut status = lock(&self.status).clone();
-        let taken = lock(&self.taken);
-        status.per_taker =
-            taken.iter().map(|(name, count)| (name.clone(), count.frames.load(Ordering::Relaxed))).collect();
-        status
+        lock(&self.status).clone()
     }
 
     /// Ends the thread; connections end with it, and what was not acknowledged their senders still have.
@@ -218,10 +214,15 @@ impl Streams {
         }
     }
 
+    /// All figures at one instant of the thread that counts them, so that nothing was taken that was not delivered.
     fn show(&self, receiver: &Receiver) {
         let counts = receiver.counts();
         let refused = counts.refused().map(|(reason, count)| (reason.name().to_owned(), count)).collect();
         let StreamCounts { connections, connected, messages, bytes, delivered, dropped, untaken, .. } = counts;
+        let taken = lock(&self.taken);
+        let per_taker =
+            taken.iter().map(|(name, count)| (name.clone(), count.frames.load(Ordering::Relaxed))).collect();
+        drop(taken);
         let mut status = lock(&self.status);
         *status = StreamsStatus {
             listen: self.listen.iter().map(ToString::to_string).collect(),
@@ -239,7 +240,7 @@ impl Streams {
             waits: counts.waits,
             failed: counts.failed,
             refused,
-            per_taker: BTreeMap::new(),
+            per_taker,
             failure: status.failure.take(),
         };
     }

@@ -6,6 +6,7 @@ mod backpressure;
 mod burst;
 mod course;
 mod crowded;
+mod streamed;
 mod wired;
 
 use std::io::Write;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use weir_appliance_console::answer::Outcome;
-use weir_appliance_console::load::{self as shown, LatencyArgs, LoadCommand, StreamArgs};
+use weir_appliance_console::load::{self as shown, LatencyArgs, LoadCommand, Over, StreamArgs};
 use weir_appliance_control::message::{BenchReport, BenchRow, Better};
 use weir_appliance_lab::load::{Flow, Labels, Meter, Outcome as Account, Plan, RingReceiver, watched};
 use weir_appliance_lab::load::{MemoryRig, MemorySpec, Tally};
@@ -73,7 +74,21 @@ fn events_per_frame(content: Content) -> f64 {
 fn stream(args: &StreamArgs) -> Result<BenchReport> {
     let content = content(args.event_size_bytes);
     let spec = TrafficSpec { producers: args.producers, ..TrafficSpec::pair(content) };
-    if demo::missing().is_none() { stream_wired(args, spec) } else { stream_in_memory(args, &spec) }
+    match lab_missing(args.over)? {
+        None => stream_wired(args, spec),
+        Some(_) => stream_in_memory(args, &spec),
+    }
+}
+
+/// What stands in the way of the wired lab, if the tool can do without.
+///
+/// # Errors
+/// It cannot.
+fn lab_missing(over: Over) -> Result<Option<String>> {
+    match (demo::missing(), over) {
+        (Some(missing), Over::Tcp) => bail!("streams need a box on the wired lab, and there is none here: {missing}"),
+        (missing, _) => Ok(missing),
+    }
 }
 
 /// Over a ring in memory, which needs no rights.
@@ -99,7 +114,7 @@ fn stream_wired(args: &StreamArgs, spec: TrafficSpec) -> Result<BenchReport> {
     let (content, scale) = (spec.content, args.scale.scale);
     let per_second = args.events_per_second as f64 * scale / events_per_frame(content);
     let duration = Duration::from_secs(args.duration).mul_f64(scale);
-    let account = wired::run([Some(Stream { spec, per_second }), None], duration)?;
+    let account = wired::run([Some(Stream { spec, per_second }), None], duration, args.over)?;
     let mut rows = wired::rows(&account, events_per_frame(content));
     if args.verify_delivery {
         rows.push(
@@ -121,7 +136,7 @@ fn latency_wired(args: &LatencyArgs, background: TrafficSpec, probes: TrafficSpe
         Some(Stream { spec: probes, per_second: args.probe_rate as f64 }),
         Some(Stream { spec: background, per_second }),
     ];
-    let account = wired::run(streams, Duration::from_secs(args.duration).mul_f64(scale))?;
+    let account = wired::run(streams, Duration::from_secs(args.duration).mul_f64(scale), args.over)?;
     let mut rows = wired::rows(&account, 1.0);
     for (percentile, ns) in
         PERCENTILES.iter().zip(&account.latency_ns).filter(|(percentile, _)| args.percentiles.contains(percentile))
@@ -148,7 +163,7 @@ fn latency(args: &LatencyArgs) -> Result<BenchReport> {
     let background = TrafficSpec { producers: 4, ..TrafficSpec::pair(content(64)) };
     let probes =
         TrafficSpec { first_source: PROBES, ..TrafficSpec::pair(Content::Message { frame_bytes: PROBE_BYTES }) };
-    match demo::missing() {
+    match lab_missing(args.over)? {
         None => latency_wired(args, background, probes),
         Some(_) => latency_in_memory(args, &background, &probes),
     }
@@ -232,6 +247,7 @@ mod tests {
             event_size_bytes: 1024,
             producers: 16,
             verify_delivery: true,
+            over: Over::Wire,
             scale: SCALE,
         };
         let spec = TrafficSpec { producers: 16, ..TrafficSpec::pair(content(1024)) };
@@ -245,8 +261,14 @@ mod tests {
     #[test]
     fn a_latency_run_in_memory_reports_every_percentile() {
         let percentiles = vec![50.0, 90.0, 95.0, 99.0, 99.9];
-        let args =
-            LatencyArgs { background_load: 8_000_000, probe_rate: 1_000_000, duration: 600, percentiles, scale: SCALE };
+        let args = LatencyArgs {
+            background_load: 8_000_000,
+            probe_rate: 1_000_000,
+            duration: 600,
+            percentiles,
+            over: Over::Wire,
+            scale: SCALE,
+        };
         let background = TrafficSpec::pair(content(64));
         let message = Content::Message { frame_bytes: PROBE_BYTES };
         let probes = TrafficSpec { first_source: PROBES, ..TrafficSpec::pair(message) };

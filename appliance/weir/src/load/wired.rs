@@ -1,19 +1,23 @@
-//! The load tools on the wired lab: frames leave an AF_XDP transmit ring on one namespace, the box classifies them in its
-//! driver, and a worker in its sandbox audits every sequence number.
+//! The load tools on the wired lab: frames leave an AF_XDP transmit ring on one namespace and the box classifies them in its
+//! driver, or messages come over TCP; a worker in its sandbox audits every sequence number.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use weir_appliance_console::load::{Progress, Reading};
-use weir_appliance_control::message::{BenchRow, Better, Counters};
+use weir_appliance_console::load::{Over, Progress, Reading};
+use weir_appliance_control::message::{BenchRow, Better, Counters, Status};
 use weir_appliance_lab::appliance::Appliance;
 use weir_appliance_lab::generate::Sender;
 use weir_appliance_lab::generate::afxdp::XdpSender;
+use weir_appliance_lab::network::Node;
 use weir_appliance_lab::traffic::{Traffic, TrafficSpec};
-use weir_appliance_lab::{Lab, LabError, LabSpec, load};
+use weir_appliance_lab::{Lab, LabSpec, load};
+use weir_appliance_sdk_rust::StreamStatistics;
 use weir_ebpf_loader::generate::{Sink, SinkAction};
+
+use super::streamed::{self, StreamSender};
 
 /// Messages go to the first auditing worker, batches to the second.
 pub(super) const CONFIG: &str = "\
@@ -56,6 +60,8 @@ pub(crate) struct Account {
     pub(crate) sources: Vec<(u32, SourceSeen)>,
     /// Latencies of the messages of the first worker in nanoseconds: 50, 90, 95, 99, 99.9 % and the longest.
     pub(crate) latency_ns: Vec<u64>,
+    /// Messages that were sent again, where they were kept for that.
+    pub(crate) resent: Option<u64>,
     /// What the box counted meanwhile.
     pub(crate) counters: Counters,
     /// How long it took.
@@ -71,48 +77,126 @@ pub(crate) struct SourceSeen {
     pub(crate) doubled: u64,
 }
 
+/// What the box counts of what comes this way.
+struct Books {
+    received: u64,
+    delivered: u64,
+    dropped: u64,
+    taken: u64,
+}
+
+impl Books {
+    fn of(status: &Status, over: Over) -> Self {
+        let counters = &status.counters;
+        let Some(streams) = status.streams.as_ref().filter(|_| over == Over::Tcp) else {
+            return Self {
+                received: counters.received,
+                delivered: counters.delivered,
+                dropped: counters.dropped.values().sum(),
+                taken: counters.per_taker.values().sum(),
+            };
+        };
+        Self {
+            received: streams.messages,
+            delivered: streams.delivered,
+            dropped: streams.dropped + streams.untaken,
+            taken: streams.per_taker.values().sum(),
+        }
+    }
+}
+
+/// What sends.
+enum Way {
+    Wire(Box<XdpSender>),
+    Tcp(StreamSender),
+}
+
+impl Way {
+    fn new(over: Over, node: &Node, spec: &TrafficSpec) -> Result<Self> {
+        Ok(match over {
+            Over::Wire => Self::Wire(Box::new(XdpSender::new(node, "wire0")?)),
+            Over::Tcp => Self::Tcp(StreamSender::new(node, spec)?),
+        })
+    }
+
+    fn sender(&mut self) -> &mut dyn Sender {
+        match self {
+            Self::Wire(sender) => sender.as_mut(),
+            Self::Tcp(sender) => sender,
+        }
+    }
+
+    /// Waits until everything is acknowledged, where something is.
+    fn finish(self) -> Result<Option<StreamStatistics>> {
+        match self {
+            Self::Wire(_) => Ok(None),
+            Self::Tcp(sender) => sender.finish(DRAIN).map(Some),
+        }
+    }
+}
+
 /// Sends up to two streams, the first from the left end and the second from the right, for `duration`.
 ///
 /// # Errors
 /// The lab cannot be made, or the box does not run.
-pub(crate) fn run(streams: [Option<Stream>; 2], duration: Duration) -> Result<Account> {
+pub(crate) fn run(streams: [Option<Stream>; 2], duration: Duration, over: Over) -> Result<Account> {
     Lab::sweep()?;
     let lab = Lab::create(&LabSpec::line())?;
     let program = std::env::current_exe().context("the path of this program is not known")?;
-    let mut appliance = Appliance::start(&lab, lab.node("box")?, &program, CONFIG)?;
-    let _sinks = [sink(&lab, "left")?, sink(&lab, "right")?];
-    let before = appliance.status()?.counters;
+    let config = match over {
+        Over::Wire => CONFIG.to_owned(),
+        Over::Tcp => format!("{CONFIG}tcp: {{listen: [\"10.9.0.2:{0}\", \"10.9.1.2:{0}\"]}}\n", streamed::PORT),
+    };
+    let mut appliance = Appliance::start(&lab, lab.node("box")?, &program, &config)?;
+    let _sinks = match over {
+        Over::Wire => vec![sink(&lab, "left")?, sink(&lab, "right")?],
+        Over::Tcp => Vec::new(),
+    };
+    let before = Books::of(&appliance.status()?, over);
     let stop = Arc::new(AtomicBool::new(false));
     let start = Instant::now();
     let (mut offered, mut generator, mut sending) = (0.0, String::new(), Vec::new());
     for ((stream, node), link) in streams.into_iter().zip(["left", "right"]).zip(0_u8..) {
         let Some(Stream { spec, per_second }) = stream else { continue };
-        let mut sender = XdpSender::new(lab.node(node)?, "wire0")?;
-        let mut traffic = Traffic::new(&TrafficSpec { path: path(&spec, link), ..spec })?;
+        let spec = TrafficSpec { path: path(&spec, link), ..spec };
+        let mut way = Way::new(over, lab.node(node)?, &spec)?;
+        let mut traffic = Traffic::new(&spec)?;
         offered += per_second * duration.as_secs_f64();
-        generator = sender.describe();
+        generator = way.sender().describe();
         let stop = Arc::clone(&stop);
-        sending.push(std::thread::spawn(move || -> Result<u64, LabError> {
-            load::drive(&mut sender, &mut traffic, per_second, &stop)
+        sending.push(std::thread::spawn(move || -> Result<(u64, Option<StreamStatistics>)> {
+            let sent = load::drive(way.sender(), &mut traffic, per_second, &stop)?;
+            Ok((sent, way.finish()?))
         }));
     }
-    watch(&appliance, offered, duration, &before)?;
+    watch(&appliance, offered, duration, &before, over)?;
     stop.store(true, Ordering::Relaxed);
-    let mut sent = 0;
+    let (mut sent, mut resent) = (0, None);
     for thread in sending {
-        sent += thread.join().map_err(|_| anyhow!("a generator panicked; run again with RUST_BACKTRACE=1"))??;
+        let (count, streams) =
+            thread.join().map_err(|_| anyhow!("a generator panicked; run again with RUST_BACKTRACE=1"))??;
+        sent += count;
+        resent = streams.map(|streams| resent.unwrap_or(0) + streams.resent).or(resent);
     }
     let seconds = start.elapsed().as_secs_f64();
-    let taken = |counters: &Counters| counters.per_taker.values().sum::<u64>();
     // Whatever was not dropped for a reason is taken in the end; what is not there after that is lost and shown.
     let settled = appliance.wait_until("all frames are taken", DRAIN, |status| {
-        let counters = &status.counters;
-        counters.received >= before.received + sent && taken(counters) >= counters.delivered
+        let books = Books::of(status, over);
+        books.received >= before.received + sent && books.taken >= books.delivered
     });
-    let counters = settled.or_else(|_| appliance.status())?.counters;
-    let mut account = last_word(&appliance, taken(&counters))?;
-    account.rig =
-        "namespaces and veth pairs, one queue each, native XDP, AF_XDP copy mode, worker in its sandbox".to_owned();
+    let status = settled.or_else(|_| appliance.status())?;
+    let mut account = last_word(&appliance, Books::of(&status, over).taken)?;
+    account.rig = match over {
+        Over::Wire => {
+            "namespaces and veth pairs, one queue each, native XDP, AF_XDP copy mode, worker in its sandbox".into()
+        }
+        Over::Tcp => {
+            let way = status.streams.as_ref().map(|streams| streams.way.clone()).unwrap_or_default();
+            format!("namespaces and veth pairs, TCP into the box ({way}), worker in its sandbox")
+        }
+    };
+    account.resent = resent;
+    let counters = status.counters;
     account.generator = generator;
     (account.offered, account.sent, account.seconds, account.counters) = (offered as u64, sent, seconds, counters);
     appliance.stop();
@@ -121,7 +205,7 @@ pub(crate) fn run(streams: [Option<Stream>; 2], duration: Duration) -> Result<Ac
 
 /// Waits for `duration`, and shows on a terminal meanwhile how far it is, in frames. The box is not asked otherwise, so
 /// that a run in a script is not disturbed.
-fn watch(appliance: &Appliance, offered: f64, duration: Duration, before: &Counters) -> Result<()> {
+fn watch(appliance: &Appliance, offered: f64, duration: Duration, before: &Books, over: Over) -> Result<()> {
     let start = Instant::now();
     let mut progress = Progress::on_stderr();
     while let Some(left) = duration.checked_sub(start.elapsed()).filter(|left| !left.is_zero()) {
@@ -130,15 +214,14 @@ fn watch(appliance: &Appliance, offered: f64, duration: Duration, before: &Count
             continue;
         }
         std::thread::sleep(left.min(RENEW));
-        let counters = appliance.status()?.counters;
-        let dropped = |counters: &Counters| counters.dropped.values().sum::<u64>();
+        let books = Books::of(&appliance.status()?, over);
         let elapsed = start.elapsed();
         progress.show(Reading {
             elapsed,
             total: duration,
             offered: (offered * elapsed.as_secs_f64() / duration.as_secs_f64()) as u64,
-            delivered: counters.delivered.saturating_sub(before.delivered),
-            shed: dropped(&counters).saturating_sub(dropped(before)),
+            delivered: books.delivered.saturating_sub(before.delivered),
+            shed: books.dropped.saturating_sub(before.dropped),
         });
     }
     progress.clear();
@@ -186,6 +269,7 @@ fn audited(appliance: &Appliance) -> Result<Account> {
         not_rising: 0,
         sources: Vec::new(),
         latency_ns: Vec::new(),
+        resent: None,
         counters: Counters::default(),
         seconds: 0.0,
     };
@@ -225,6 +309,7 @@ pub(crate) fn rows(account: &Account, events_per_frame: f64) -> Vec<Option<Bench
         higher("taken", "frames/s", per_second(account.received)),
         higher("taken", "events/s", per_second(account.received) * events_per_frame),
     ];
+    rows.extend(account.resent.map(|count| lower("sent again", "messages", count as f64)));
     for (reason, count) in &account.counters.dropped {
         rows.push(lower(&format!("dropped: {reason}"), "frames", *count as f64));
     }

@@ -33,9 +33,9 @@ use weir_dataplane_io::shared;
 use weir_dataplane_pool::ledger::{Ledger, Turns};
 use weir_dataplane_ring::Memory;
 
-use crate::cards;
 use crate::place::Place;
 use crate::seed::Seed;
+use crate::{cards, groups};
 use child::{Child, Death, ending};
 
 pub(crate) use progress::Progress;
@@ -137,6 +137,8 @@ pub(crate) fn up(place: Place, features: Vec<String>, spec: SuperviseSpec, seed:
     let outcome = supervisor.run();
     // The sockets are gone with the processes by now, which hold a card's queues.
     cards::give_back(&supervisor.place.cards, Kind::Any);
+    // A dataplane that ended in good order has left none.
+    groups::give_back(&supervisor.place.groups);
     outcome
 }
 

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use crate::error::{IoError, Result};
+use crate::net::set_option;
 
 /// `SO_BUSY_POLL_BUDGET` and `SO_PREFER_BUSY_POLL` (include/uapi/asm-generic/socket.h).
 const SO_PREFER_BUSY_POLL: libc::c_int = 69;
@@ -35,18 +36,9 @@ struct EpollParams {
 /// `EPERM` without CAP_NET_ADMIN, `ENOPROTOOPT` before Linux 5.11.
 pub fn prefer_on_socket(socket: impl AsFd, wish: BusyPoll) -> Result<()> {
     let set = |what: &str, option: libc::c_int, value: u32| {
-        let (fd, size) = (socket.as_fd().as_raw_fd(), size_of::<u32>() as libc::socklen_t);
-        // SAFETY: the kernel reads four bytes of `value`, which outlives the call.
-        let result = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, std::ptr::from_ref(&value).cast(), size) };
-        if result == 0 {
-            return Ok(());
-        }
-        let cause = std::io::Error::last_os_error();
-        Err(IoError::new(
-            format!("setting {what} to {value}"),
-            cause,
-            "grant CAP_NET_ADMIN, run on Linux 5.11 or newer",
-        ))
+        set_option(&socket, libc::SOL_SOCKET, option, value).map_err(|cause| {
+            IoError::new(format!("setting {what} to {value}"), cause, "grant CAP_NET_ADMIN, run on Linux 5.11 or newer")
+        })
     };
     set("SO_PREFER_BUSY_POLL", SO_PREFER_BUSY_POLL, 1)?;
     set("SO_BUSY_POLL", libc::SO_BUSY_POLL, wish.usecs)?;

@@ -14,6 +14,11 @@ const CTRL_CMD_GETFAMILY: u8 = 3;
 const CTRL_ATTR_FAMILY_ID: u16 = 1;
 const CTRL_ATTR_FAMILY_NAME: u16 = 2;
 // include/uapi/linux/netdev.h
+const NETDEV_CMD_DEV_GET: u8 = 1;
+const NETDEV_A_DEV_IFINDEX: u16 = 1;
+const NETDEV_A_DEV_XDP_FEATURES: u16 = 3;
+/// `enum netdev_xdp_act`, by bit.
+const XDP_FEATURES: [&str; 7] = ["basic", "redirect", "xmit", "zero-copy", "offload", "rx-sg", "xmit-sg"];
 const NETDEV_CMD_NAPI_GET: u8 = 11;
 const NETDEV_A_NAPI_IFINDEX: u16 = 1;
 const NETDEV_A_NAPI_ID: u16 = 2;
@@ -47,14 +52,7 @@ pub fn instances(interface: u32) -> Result<Vec<Napi>> {
         let what = format!("asking for the NAPI instances of interface number {interface}");
         IoError::new(what, cause, "run on Linux 6.8 or newer")
     };
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(netlink::GENERIC))
-        .map_err(fail)?;
-    let mut family = None;
-    ask(&socket, GENL_ID_CTRL, CTRL_CMD_GETFAMILY, false, (CTRL_ATTR_FAMILY_NAME, b"netdev\0"), |attributes| {
-        family = family.or_else(|| number(attributes, CTRL_ATTR_FAMILY_ID));
-    })
-    .map_err(fail)?;
-    let family = family.and_then(|id| u16::try_from(id).ok()).ok_or_else(|| fail(Errno::NOENT))?;
+    let (socket, family) = netdev().map_err(fail)?;
     let mut found = Vec::new();
     let only = (NETDEV_A_NAPI_IFINDEX, &interface.to_ne_bytes()[..]);
     ask(&socket, family, NETDEV_CMD_NAPI_GET, true, only, |attributes| {
@@ -66,6 +64,38 @@ pub fn instances(interface: u32) -> Result<Vec<Napi>> {
     .map_err(fail)?;
     found.sort_by_key(|napi| napi.id);
     Ok(found)
+}
+
+/// What the driver of interface number `interface` says that it can do with XDP, in the kernel's words; empty where it can
+/// do nothing, so that programs run behind it (generic).
+///
+/// # Errors
+/// `ENOENT` or `EOPNOTSUPP` before Linux 6.3, `ENODEV` when there is no such interface.
+pub fn xdp_features(interface: u32) -> Result<Vec<&'static str>> {
+    let fail = |cause| {
+        let what = format!("asking what interface number {interface} can do with XDP");
+        IoError::new(what, cause, "run on Linux 6.3 or newer")
+    };
+    let (socket, family) = netdev().map_err(fail)?;
+    let mut bits = None;
+    let only = (NETDEV_A_DEV_IFINDEX, &interface.to_ne_bytes()[..]);
+    ask(&socket, family, NETDEV_CMD_DEV_GET, false, only, |attributes| {
+        bits = bits.or_else(|| number(attributes, NETDEV_A_DEV_XDP_FEATURES));
+    })
+    .map_err(fail)?;
+    let bits = bits.ok_or_else(|| fail(Errno::OPNOTSUPP))?;
+    Ok(XDP_FEATURES.iter().enumerate().filter(|(bit, _)| bits & 1 << bit != 0).map(|(_, name)| *name).collect())
+}
+
+/// A socket of generic netlink, and the number of the family that knows interfaces.
+fn netdev() -> rustix::io::Result<(OwnedFd, u16)> {
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(netlink::GENERIC))?;
+    let mut family = None;
+    ask(&socket, GENL_ID_CTRL, CTRL_CMD_GETFAMILY, false, (CTRL_ATTR_FAMILY_NAME, b"netdev\0"), |attributes| {
+        family = family.or_else(|| number(attributes, CTRL_ATTR_FAMILY_ID));
+    })?;
+    let family = family.and_then(|id| u16::try_from(id).ok()).ok_or(Errno::NOENT)?;
+    Ok((socket, family))
 }
 
 /// Sends one command with one attribute and gives the attributes of each answer.
@@ -138,7 +168,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-/// The number in attribute `wanted`, of two or four bytes.
+/// The number in attribute `wanted`, of two or four bytes; of one of eight the lower half, where all known bits are.
 fn number(mut attributes: &[u8], wanted: u16) -> Option<u32> {
     while let (Some(length), Some(kind)) = (attributes.get(..2), attributes.get(2..4)) {
         let length = usize::from(u16::from_ne_bytes(length.try_into().ok()?));
@@ -147,6 +177,7 @@ fn number(mut attributes: &[u8], wanted: u16) -> Option<u32> {
         if kind == wanted {
             return match value {
                 [a, b] => Some(u32::from(u16::from_ne_bytes([*a, *b]))),
+                [..] if value.len() == 8 => value.try_into().ok().map(|eight| u64::from_ne_bytes(eight) as u32),
                 _ => word(value, 0),
             };
         }
@@ -165,6 +196,15 @@ mod tests {
             Ok(found) => assert_eq!(found, [], "loopback has no NAPI instance"),
             Err(error) => assert!(error.to_string().contains("6.8"), "{error}"),
         }
+    }
+
+    #[test]
+    fn loopback_has_generic_xdp_only() {
+        match xdp_features(1) {
+            Ok(features) => assert!(!features.contains(&"zero-copy"), "{features:?}"),
+            Err(error) => assert!(error.to_string().contains("6.3"), "{error}"),
+        }
+        assert!(xdp_features(0x7fff_fff0).is_err(), "there is no such interface");
     }
 
     #[test]

@@ -11,7 +11,11 @@ pub(crate) fn tree(name: &str) -> PathBuf {
     static TREES: AtomicU32 = AtomicU32::new(0);
     let number = TREES.fetch_add(1, Ordering::Relaxed);
     let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{number}", std::process::id()));
-    let text = fs::read_to_string(format!("{}/tests/topologies/{name}.txt", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    // This file is a module of tests of other packages as well.
+    let repository =
+        Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find(|folder| folder.join("clippy.toml").exists());
+    let file = repository.unwrap().join(format!("dataplane/io/tests/topologies/{name}.txt"));
+    let text = fs::read_to_string(file).unwrap();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         if let Some((path, target)) = line.split_once(" -> ") {
             let path = root.join(path);

@@ -57,6 +57,8 @@ fn health(raw: &raw::Health) -> Result<HealthSpec, ConfigError> {
     Ok(HealthSpec {
         check: optional(raw.check.as_ref())?.unwrap_or_default(),
         port: raw.port.as_ref().map(|text| typed(text, read_port)).transpose()?,
+        ask: optional(raw.ask.as_ref())?,
+        answer: optional(raw.answer.as_ref())?,
         every_ms: plain(raw.every_ms.as_ref(), "the time between checks in ms", default.every_ms)?,
         timeout_ms: plain(raw.timeout_ms.as_ref(), "the time for an answer in ms", default.timeout_ms)?,
         rise: plain(raw.rise.as_ref(), "`rise`", default.rise)?,

@@ -102,8 +102,25 @@ fn is_one_host(address: IpAddr) -> bool {
 }
 
 fn health(spec: &ServiceSpec) -> Result<(), Refused> {
-    let HealthSpec { check, port, every_ms, timeout_ms, rise, fall } = spec.health;
-    if check == Check::Tcp && port.or(spec.port).is_none() {
+    let HealthSpec { check, port, ref ask, ref answer, every_ms, timeout_ms, rise, fall } = spec.health;
+    match (check, ask, answer) {
+        (Check::Udp, None, _) => {
+            let cause = "a UDP check has to send something that an agent answers";
+            return refuse(
+                "health",
+                check,
+                cause,
+                "add `ask:` under `health:`, as text or as `0x` with hexadecimal digits",
+            );
+        }
+        (Check::Udp, Some(_), _) | (_, None, None) => {}
+        (_, ask, answer) => {
+            let cause = format!("a check of kind {check} asks nothing and reads no answer");
+            let value = ask.as_ref().or(answer.as_ref()).map(ToString::to_string).unwrap_or_default();
+            return refuse("health", value, cause, "remove `ask:` and `answer:`, or write `check: udp`");
+        }
+    }
+    if check != Check::None && port.or(spec.port).is_none() {
         let cause = "a service of any port does not say which port to check";
         return refuse("health", check, cause, "add `port:` under `health:`");
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -52,11 +53,77 @@ words! {
         None = "none",
         /// By a TCP connection to the agent's own address.
         Tcp = "tcp",
+        /// By a datagram to the agent's own address that it has to answer.
+        Udp = "udp",
+    }
+}
+
+/// Most bytes of a datagram that asks for an agent's health, and of what its answer has to begin with.
+pub const MAX_PROBE: usize = 512;
+
+/// What a health check sends, or what its answer has to begin with: 1 to [`MAX_PROBE`] bytes, written as text or as `0x` and
+/// hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ProbeBytes(Vec<u8>);
+
+impl ProbeBytes {
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl FromStr for ProbeBytes {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        let refuse =
+            |cause: String| Problem::new(text, cause, "write text, or `0x` and two hexadecimal digits for each byte");
+        let bytes = match text.strip_prefix("0x") {
+            None => text.as_bytes().to_vec(),
+            Some(digits) => {
+                let digit = |digit: &u8| char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+                let pair = |pair: &[u8]| match pair {
+                    [high, low] => Some(digit(high)? << 4 | digit(low)?),
+                    _ => None,
+                };
+                let bytes: Option<Vec<u8>> = digits.as_bytes().chunks(2).map(pair).collect();
+                bytes.ok_or_else(|| refuse("these are not pairs of hexadecimal digits".to_owned()))?
+            }
+        };
+        if !(1..=MAX_PROBE).contains(&bytes.len()) {
+            return Err(refuse(format!("these are {} bytes; a check has 1 to {MAX_PROBE}", bytes.len())));
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for ProbeBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match std::str::from_utf8(&self.0) {
+            Ok(text) if !text.starts_with("0x") && !text.contains(char::is_control) => f.pad(text),
+            _ => f.pad(&self.0.iter().fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}"))),
+        }
+    }
+}
+
+impl TryFrom<String> for ProbeBytes {
+    type Error = Problem;
+
+    fn try_from(text: String) -> Result<Self, Problem> {
+        text.parse()
+    }
+}
+
+impl From<ProbeBytes> for String {
+    fn from(bytes: ProbeBytes) -> Self {
+        bytes.to_string()
     }
 }
 
 /// How the health of a service's agents is found out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HealthSpec {
     /// How (default none).
@@ -64,6 +131,12 @@ pub struct HealthSpec {
     /// The port that is asked; the service's own if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// What a UDP check sends; there exactly if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ask: Option<ProbeBytes>,
+    /// What the answer to it has to begin with; any answer will do if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<ProbeBytes>,
     /// Milliseconds from one question to the next, 100 to 3,600,000 (default 1000).
     pub every_ms: u32,
     /// Milliseconds that an answer may take, 10 to `every_ms` (default 500).
@@ -76,7 +149,16 @@ pub struct HealthSpec {
 
 impl Default for HealthSpec {
     fn default() -> Self {
-        Self { check: Check::None, port: None, every_ms: 1_000, timeout_ms: 500, rise: 2, fall: 3 }
+        Self {
+            check: Check::None,
+            port: None,
+            ask: None,
+            answer: None,
+            every_ms: 1_000,
+            timeout_ms: 500,
+            rise: 2,
+            fall: 3,
+        }
     }
 }
 
@@ -120,7 +202,7 @@ impl ServiceSpec {
     pub fn asks(&self, agent: &AgentSpec) -> Option<std::net::SocketAddr> {
         match self.health.check {
             Check::None => None,
-            Check::Tcp => Some((agent.address, self.health.port.or(self.port)?).into()),
+            Check::Tcp | Check::Udp => Some((agent.address, self.health.port.or(self.port)?).into()),
         }
     }
 }

@@ -115,6 +115,34 @@ fn placement() {
 }
 
 #[test]
+fn resources() {
+    check(&[
+        ("resources: {features: {twin: {}}}", "1:24: twin", "does not have", "streaming"),
+        ("resources: {features: {streaming: {core: 1}}}", "1:36: core", "no such key", "cores"),
+        ("resources: {features: {streaming: {cores: 1}}}", "1:43: 1", "wrong kind", "keys and values"),
+        ("resources: {features: {streaming: {cores: {critical: -1}}}}", "1:54: -1", "whole number", "digits"),
+        ("resources: {features: {streaming: {cores: {batch: 1025}}}}", "1:51: 1025", "0 to 1024", "profile"),
+        ("resources: {features: {streaming: {memory: 512}}}", "1:44: 512", "not an amount", "512MiB"),
+        ("resources: {features: {streaming: {memory: 31MiB}}}", "1:44: 31MiB", "32MiB to 16384GiB", "profile"),
+        ("resources: {features: {streaming: {memory: 99999999999999999999GiB}}}", "1:44: 9999", "32MiB to", "profile"),
+        ("resources: {features: {streaming: {cpu_weight: 0}}}", "1:48: 0", "1 to 10000", "100"),
+        ("resources: {features: {streaming: {class: idle}}}", "1:43: idle", "priority class", "critical, batch"),
+        ("resources: {features: {streaming: {accelerator: npu}}}", "1:49: npu", "wrong kind", "keys and values"),
+        ("resources: {features: {streaming: {accelerator: {name: npu}}}}", "1:49: share", "missing", "share: "),
+        (
+            "resources: {features: {streaming: {accelerator: {name: tpu, share: 1%}}}}",
+            "1:56: tpu",
+            "accelerator",
+            "npu",
+        ),
+        ("resources: {features: {streaming: {accelerator: {name: npu, share: 101%}}}}", "1:68: 101%", "100%", "0%"),
+        ("resources: {features: {streaming: {accelerator: {name: npu, share: 0%}}}}", "1:68: 0%", "nothing", "remove"),
+        ("resources: {memory_limit: always}", "1:27: always", "limit memory", "off, rlimit, cgroup"),
+        ("resources: {borrow: maybe}", "1:21: maybe", "neither", "true or false"),
+    ]);
+}
+
+#[test]
 fn rules_and_flags() {
     check(&[
         ("rules:\n  - {match: udp dport 99999, action: drop}", "2:13: 99999", "0 to 65535", "range"),
@@ -244,6 +272,22 @@ fn streams() {
 }
 
 #[test]
+fn flags_that_programs_ask() {
+    check(&[
+        ("program_flags: nothing", "1:16: line 1, column 2", "expected ident", "flagd's schema"),
+        (
+            "wait: poll\nprogram_flags: '{\"flags\": {\"f\": {\"state\": \"ENABLED\", \"variants\": {}}}}'",
+            "2:16: flag f: variants",
+            "there is none",
+            "at least one",
+        ),
+    ]);
+    let long = format!("program_flags: '{{\"flags\": {{}}{}}}'", " ".repeat(MAX_PROGRAM_FLAGS));
+    let error = Config::parse(&long).expect_err("too long").to_string();
+    assert!(error.contains("at most 262144 bytes") && error.len() < 200, "{error}");
+}
+
+#[test]
 fn services() {
     const AGENT: &str =
         "agents: [{id: 7, address: 10.0.0.7, mac: \"02:00:00:00:00:07\", interface: e}]\nservices: [{name: x, ";
@@ -264,6 +308,11 @@ fn services() {
             "version",
         ),
         ("address: 10.1.0.1, protocol: tcp, type: 1, health: {check: tcp}}]", "tcp", "any port", "port:"),
+        ("address: 10.1.0.1, protocol: tcp, type: 1, health: {check: udp, port: 9}}]", "udp", "send something", "ask:"),
+        ("address: 10.1.0.1, protocol: tcp, type: 1, health: {check: udp, ask: hey}}]", "udp", "any port", "port:"),
+        ("address: 10.1.0.1, protocol: tcp, type: 1, health: {ask: hey}}]", "hey", "asks nothing", "check: udp"),
+        ("address: 10.1.0.1, protocol: tcp, type: 1, health: {ask: 0x0}}]", "0x0", "pairs", "two hexadecimal"),
+        ("address: 10.1.0.1, protocol: tcp, type: 1, health: {answer: \"\"}}]", "", "0 bytes", "write text"),
         ("address: 10.1.0.1, protocol: tcp, type: 1, health: {every_ms: 9}}]", "9", "100 to", "100"),
         ("address: 10.1.0.1, protocol: tcp, type: 1, health: {timeout_ms: 2000}}]", "2000", "at most", "1000"),
         ("address: 10.1.0.1, protocol: tcp, type: 1, health: {fall: 0}}]", "0", "`fall`", "2"),

@@ -44,6 +44,41 @@ fn the_example_is_typed_whole() {
 }
 
 #[test]
+fn resources_are_typed_and_live_but_for_the_limit() {
+    let config = Config::parse(WHOLE).expect("the example");
+    let streaming = FeatureResources {
+        critical: Some(1),
+        batch: Some(2),
+        memory: Some(512 << 20),
+        cpu_weight: Some(200),
+        class: Some(PriorityClass::Critical),
+        accelerator: Some(AcceleratorUse { name: AcceleratorName::Npu, share: "50%".parse().expect("a share") }),
+        borrow: Some(false),
+    };
+    assert_eq!(config.resources().features[&FeatureName::STREAMING], streaming);
+    assert!(
+        !config.resources().borrows(FeatureName::STREAMING) && ResourceSpec::default().borrows(FeatureName::STREAMING)
+    );
+    let said = "resources: {memory_limit: \"rlimit\", borrow: true, features: {streaming: {cores: {critical: 1, batch: 2}, \
+                memory: 512MiB, cpu_weight: 200, class: critical, accelerator: {name: npu, share: 50%}, borrow: false}}}\n";
+    assert!(config.to_yaml().contains(said), "{}", config.to_yaml());
+    let next = WHOLE.replace("512MiB", "2048MiB").replace("memory_limit: rlimit", "memory_limit: off");
+    let next = Config::parse(&next).expect("another");
+    let differences: Vec<_> = config.differences(&next).into_iter().map(|it| (it.path, it.after, it.live)).collect();
+    assert_eq!(
+        differences,
+        [
+            ("resources.features.streaming.memory".to_owned(), Some("2GiB".to_owned()), true),
+            ("resources.memory_limit".to_owned(), Some("off".to_owned()), false),
+        ]
+    );
+    let live = config.with_live_part_of(&next).resources;
+    assert_eq!((live.memory_limit, live.features), (MemoryLimit::Rlimit, next.resources.features));
+    let nothing = Config::parse("resources: {features: {streaming: {cores: {}}, test1: }}").expect("nothing said");
+    assert_eq!(nothing, Config::default());
+}
+
+#[test]
 fn placement_is_typed_and_left_out_where_it_changes_nothing() {
     let config = Config::parse(WHOLE).expect("the example");
     assert_eq!(config.interfaces()[0].placement, PlacementSpec::default());
@@ -115,6 +150,26 @@ fn an_interface_from_the_command_line_keeps_its_settings() {
     let changed = config.clone().with_interfaces(&[name("eth1"), name("eth9")]).expect("two names");
     assert_eq!(changed.interfaces(), [config.interfaces()[1].clone(), InterfaceSpec::new(name("eth9"))]);
     assert!(config.with_interfaces(&[name("eth1"), name("eth1")]).is_err());
+}
+
+#[test]
+fn a_datagram_that_asks_for_health_is_text_or_hexadecimal() {
+    let bytes = |text: &str| text.parse::<ProbeBytes>();
+    assert_eq!(bytes("ping").expect("text").as_bytes(), b"ping");
+    assert_eq!(bytes("0x00fF").expect("hexadecimal").as_bytes(), [0, 0xff]);
+    for whole in [&b"ping"[..], b"0x", b"a \"quoted\" one: #", b"\r\n", &[0xff; MAX_PROBE], "grüß".as_bytes()] {
+        let written = whole.iter().fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}"));
+        let read = bytes(&written).expect("as many as there can be");
+        assert_eq!(bytes(&read.to_string()).as_ref().map(ProbeBytes::as_bytes), Ok(whole));
+        let mut web = Config::parse(WHOLE).expect("the example").services()[0].clone();
+        web.health = HealthSpec { check: Check::Udp, ask: Some(read.clone()), answer: Some(read), ..web.health };
+        let config = Config::parse(WHOLE).expect("the example").remove_service(&web.name).expect("removed");
+        let config = config.add_service(web).expect("a good service");
+        assert_eq!(Config::parse(&config.to_yaml()), Ok(config));
+    }
+    for bad in ["", "0x", "0x1", "0xgg", &"x".repeat(MAX_PROBE + 1), &format!("0x{}", "00".repeat(MAX_PROBE + 1))] {
+        assert!(bytes(bad).is_err(), "{bad}");
+    }
 }
 
 #[test]
