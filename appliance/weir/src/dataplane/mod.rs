@@ -260,8 +260,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
     setup::connect(&classifier, &ports, &bound.rings, |class| is_taken(kernel_classes.takers(class), off))?;
     let attached = setup::attach(&mut classifier, &ports)?;
     cards.after_attaching(&ports, &bound.rings, &cores)?;
-    let (requests, inbox) = mpsc::channel();
-    let (report, hostile) = mpsc::channel();
+    let ((requests, inbox), (report, hostile)) = (mpsc::channel(), mpsc::channel());
     let (epoll, pool_epoll, pool_wake) = pool_waiting(&bound.rings, &kernel_classes)?;
     let streams = streams::Streams::make(&config, &kernel_classes, &steering, &report, classifier.flow_key())?;
     let (streams, stream_parts) = streams.unzip();
