@@ -69,10 +69,12 @@ fn attend(dataplane: &Arc<Dataplane>, connection: &Channel) -> Result<()> {
         hello.name().map(str::to_owned).ok_or_else(|| anyhow!("a worker's name is not text; it is turned away"))?;
     let pid = connection.peer()?.pid;
     let id = dataplane.takers.next_id();
-    dataplane.shares.admit(&name, pid);
     let lent = match dataplane.is_not_to_run(&name) {
         Some(run) => Err(anyhow!("the feature is {run}; start it: weir feature start {name}")),
-        None => lend(dataplane, connection, &name, id),
+        None => {
+            dataplane.shares.admit(&name, pid);
+            lend(dataplane, connection, &name, id)
+        }
     };
     let mut lent = lent.with_context(|| format!("worker {name} is turned away")).inspect_err(|_| {
         dataplane.shares.leave(&name, pid);
