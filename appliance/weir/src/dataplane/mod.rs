@@ -251,8 +251,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
     let kernel_classes = KernelClasses::of(&classes(&config), ports.len())?;
     let (health, features) = (health::Health::default(), Features::of(&config));
     let off = features.off(&config);
-    let steering =
-        steering::steering(&config, off, &kernel_classes, &ports, &health).map_err(|problem| anyhow!("{problem}"))?;
+    let steering = steering::steering(&config, off, &kernel_classes, &ports, &health).map_err(|it| anyhow!("{it}"))?;
     let (cores, shares) = shared_out(&config, &ports, cards.home(), &place)?;
     let mounted = bpffs::ensure(Path::new(BPF_FS))?;
     let mut classifier = Classifier::load(weir_ebpf_loader::LoadOptions { pin_root: Some(place.pins.clone()) })?;
@@ -263,11 +262,10 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
     setup::connect(&classifier, &ports, &bound.rings, |class| is_taken(kernel_classes.takers(class), off))?;
     let attached = setup::attach(&mut classifier, &ports)?;
     cards.after_attaching(&ports, &bound.rings, &cores)?;
-    let (requests, inbox) = mpsc::channel();
-    let (report, hostile) = mpsc::channel();
+    let ((requests, inbox), (report, hostile)) = (mpsc::channel(), mpsc::channel());
     let (epoll, pool_epoll, pool_wake) = pool_waiting(&bound.rings, &kernel_classes)?;
-    let streams = streams::Streams::make(&config, &kernel_classes, &steering, &report, classifier.flow_key())?;
-    let (streams, stream_parts) = streams.unzip();
+    let (streams, stream_parts) =
+        streams::Streams::make(&config, &kernel_classes, &steering, &report, classifier.flow_key())?.unzip();
     let sends = Sends::of(&config);
     let parts = Parts {
         queues: bound.queues,
