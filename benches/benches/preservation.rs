@@ -1,22 +1,28 @@
 //! What base traffic loses by features: messages between agents are forwarded while a feature works, and while it does not.
 //!
-//! What is fair: the same box, the same base traffic and the same traffic for features in every run; without features a rule
-//! drops in the driver what they would have got. Runs alternate off, on and off again: how much two runs without features
-//! differ is the noise floor, printed first, and below it no difference says anything. A verdict is not from the median but
-//! from its upper bound at 95 %: order statistics of the paired differences, which assume nothing of how they are spread.
+//! What is fair: one box that runs all the while, the same base traffic and the same traffic for features in every run. A feature
+//! is off as an operator turns it off, by `weir feature stop`: its worker is gone, and a rule behind it drops in the driver what it
+//! would have got, so that the host's stack does not have to. Runs alternate off, on and off again: how much two runs without
+//! features differ is the noise floor, printed first, and below it no difference says anything. A verdict is not from the median
+//! but from its upper bound at 95 %: order statistics of the paired differences, which assume nothing of how they are spread.
+//! Memory is that of all processes and of the frames, which stay while a feature is off: a note says what a box has that was made
+//! without it.
 //!
 //! Base traffic is made, forwarded and counted on core 0; features, the pool and what feeds them have core 1, as critical
 //! and batch cores are apart in the product. What can still reach the base path is memory, caches and the classifier's maps.
 //! A probe is timed from when it was due to when it lies on the far end's ring, which the same core reads, so that no
 //! wake-up of another core is in it.
 
+use std::cell::RefCell;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use weir_appliance_control::message::{BenchRow, Better};
+use weir_appliance_control::config::Run;
+use weir_appliance_control::message::{BenchRow, Better, Counters, ProcessState, Request, Status};
+use weir_appliance_control::taker::FeatureName;
 use weir_appliance_lab::appliance::Appliance;
 use weir_appliance_lab::generate::Sender;
 use weir_appliance_lab::generate::afxdp::XdpSender;
@@ -39,12 +45,12 @@ const CONFIG: &str = "interfaces: [{name: eth0}, {name: eth1}, {name: eth2}]
 cores: {critical: \"1\", batch: \"1\"}
 agents: [{id: 7, address: 10.9.1.1, mac: \"02:57:45:49:01:01\", interface: eth1}]
 ";
-const OFF: &str = "features: {streaming: {enabled: false}}
-rules: [{name: feed, match: \"udp dport 48102\", action: drop}]
+/// The box whose features are turned off and on, and the one that has none.
+const WITH: &str = "features: {streaming: {enabled: true}}
+rules: [{name: feed, match: \"udp dport 48102\", action: deliver, to: [streaming]},
+        {name: otherwise, match: \"udp dport 48102\", action: drop}]
 ";
-const ON: &str = "features: {streaming: {enabled: true}}
-rules: [{name: feed, match: \"udp dport 48102\", action: deliver, to: [streaming]}]
-";
+const WITHOUT: &str = "features: {streaming: {enabled: false}}\n";
 /// Bytes of a base message's frame at full load, and of a probe.
 const BASE_BYTES: u32 = 1024;
 const PROBE_BYTES: u32 = 128;
@@ -54,6 +60,8 @@ const FEED: Content = Content::Batch { events: 21, event_bytes: 64 };
 /// Between two probes: 20,000 a second for half a second.
 const STEP_NS: u64 = 50_000;
 const PROBES: u64 = 10_000;
+/// Longest wait for a feature to be on or off.
+const TURNED_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes of Ethernet, IPv4 and UDP headers.
 const HEADERS: usize = 42;
 /// Between two bursts, so that real-time threads stay below the kernel's limit.
@@ -97,10 +105,22 @@ fn base(frame_bytes: u32) -> TrafficSpec {
     TrafficSpec { destination_agent: AGENT, ..path(Content::Message { frame_bytes }, 0) }
 }
 
-/// One run of the box with `features`, fed all the while.
-fn run(lab: &Lab, features: &str) -> Result<Figures> {
-    let mut appliance = Appliance::start(lab, lab.node("box")?, &boxed::program()?, &format!("{CONFIG}{features}"))?;
-    boxed::at_rest(&appliance)?;
+/// Turns the features on or off, and waits until they are.
+fn turn(appliance: &mut Appliance, on: bool) -> Result<()> {
+    let run = if on { Run::Started } else { Run::Stopped };
+    appliance.ask(&Request::FeatureRun { name: FeatureName::STREAMING, run })?;
+    let worker = |status: &Status| {
+        let found = status.processes.iter().find(|process| process.name == "worker streaming");
+        found.is_some_and(|process| process.pid != 0 && process.state == ProcessState::Running)
+    };
+    appliance.wait_until("the worker is as it was asked to be", TURNED_WITHIN, |status| worker(status) == on)?;
+    Ok(())
+}
+
+/// One run of the box with its features on or off, fed all the while.
+fn run(lab: &Lab, appliance: &mut Appliance, on: bool) -> Result<Figures> {
+    turn(appliance, on)?;
+    let before = boxed::at_rest(appliance)?.counters;
     let stop = Arc::new(AtomicBool::new(false));
     let feeding = {
         let (stop, mut sender) = (Arc::clone(&stop), XdpSender::new(lab.node("feeder")?, "wire0")?);
@@ -110,17 +130,29 @@ fn run(lab: &Lab, features: &str) -> Result<Figures> {
             Ok(load::drive(&mut sender, &mut traffic, FEED_PER_SECOND, &stop)?)
         })
     };
-    let figures = measure(lab, &appliance);
+    let figures = measure(lab, appliance);
     stop.store(true, Ordering::Relaxed);
     let fed = feeding.join().unwrap_or_else(|_| bail!("the feeding thread panicked"))?;
-    let status = boxed::at_rest(&appliance)?;
-    appliance.stop();
-    let (counters, figures) = (status.counters, figures?);
-    let taken = counters.per_taker.get("streaming").copied().unwrap_or(0);
-    let shed = counters.dropped.values().sum::<u64>();
+    let after = boxed::at_rest(appliance)?.counters;
+    let figures = figures?;
+    let of = |counters: &Counters| counters.per_taker.get("streaming").copied().unwrap_or(0);
+    let (taken, shed) = (of(&after) - of(&before), after.dropped_total() - before.dropped_total());
     ensure!(taken + shed >= fed && fed > 0, "of {fed} frames for features {taken} were taken and {shed} dropped");
-    ensure!(features == OFF || taken > fed / 2, "the feature took {taken} of {fed} frames: it was not at work");
+    ensure!(taken == 0 || on, "a feature that is off took {taken} frames");
+    ensure!(!on || taken > fed / 2, "the feature took {taken} of {fed} frames: it was not at work");
     Ok(figures)
+}
+
+fn start(lab: &Lab, features: &str) -> Result<Appliance> {
+    let appliance = Appliance::start(lab, lab.node("box")?, &boxed::program()?, &format!("{CONFIG}{features}"))?;
+    boxed::at_rest(&appliance)?;
+    Ok(appliance)
+}
+
+/// MiB of all processes and of the frames.
+fn memory(appliance: &Appliance) -> Result<f64> {
+    let memory = appliance.status()?.memory;
+    Ok((memory.pss_beside_umem_bytes + memory.umem_bytes) as f64 / f64::from(1 << 20))
 }
 
 fn measure(lab: &Lab, appliance: &Appliance) -> Result<Figures> {
@@ -135,9 +167,7 @@ fn measure(lab: &Lab, appliance: &Appliance) -> Result<Figures> {
     };
     std::thread::sleep(PAUSE);
     let cpu = (busy_seconds()? - busy) / start.elapsed().as_secs_f64();
-    let memory = appliance.status()?.memory;
-    let bytes = memory.pss_beside_umem_bytes + memory.umem_bytes;
-    Ok(Figures { rate, p99, memory: bytes as f64 / f64::from(1 << 20), cpu })
+    Ok(Figures { rate, p99, memory: memory(appliance)?, cpu })
 }
 
 /// Probes through the box, one at a time, sent and taken by one thread.
@@ -202,13 +232,18 @@ fn main() -> Result<()> {
     noise::settle();
     Lab::sweep()?;
     let lab = lab()?;
+    let mut bare = start(&lab, WITHOUT)?;
+    let without = memory(&bare)?;
+    bare.stop();
+    let appliance = RefCell::new(start(&lab, WITH)?);
     let mut cases = [
-        Case::new("off", || run(&lab, OFF)),
-        Case::new("on", || run(&lab, ON)),
-        Case::new("off again", || run(&lab, OFF)),
+        Case::new("off", || run(&lab, &mut appliance.borrow_mut(), false)),
+        Case::new("on", || run(&lab, &mut appliance.borrow_mut(), true)),
+        Case::new("off again", || run(&lab, &mut appliance.borrow_mut(), false)),
     ];
     let measured = alternate(&mut cases, words.runs, &[wire::GENERATOR, wire::RECEIVER])?;
     drop(cases);
+    appliance.into_inner().stop();
     let [off, on, again] = measured.runs.as_slice() else { bail!("three cases give three lists") };
     let mut rows = Vec::new();
     for (what, most, worse) in COMPARED {
@@ -233,6 +268,9 @@ fn main() -> Result<()> {
         figure("base messages of 1024 bytes", |run| run.rate, "M/s"),
         figure("p99 of a base message", |run| run.p99, "us"),
         figure("memory with the frames", |run| run.memory, "MiB"),
+        format!(
+            "a box that was made without features has {without:.1} MiB: the frames of their rings are there while they are off"
+        ),
         figure("CPU time", |run| run.cpu, "cores"),
         format!("the features that there are: streaming, with {FEED_PER_SECOND} frames of 21 events a second"),
         measured.note(),
