@@ -1,7 +1,7 @@
 //! What base traffic loses by features: messages between agents are forwarded while a feature works, and while it does not.
 //!
 //! What is fair: one box that runs all the while, the same base traffic and the same traffic for features in every run. A feature
-//! is off as an operator turns it off, by `weir feature stop`: its worker is gone, and a rule behind it drops in the driver what it
+//! is off as an operator turns it off, by `weir feature stop`: its worker is gone, and a rule in front drops in the driver what it
 //! would have got, so that the host's stack does not have to. Runs alternate off, on and off again: how much two runs without
 //! features differ is the noise floor, printed first, and below it no difference says anything. A verdict is not from the median
 //! but from its upper bound at 95 %: order statistics of the paired differences, which assume nothing of how they are spread.
@@ -19,9 +19,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use weir_appliance_control::config::Run;
-use weir_appliance_control::message::{BenchRow, Better, Counters, ProcessState, Request, Status};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use weir_appliance_control::config::{RuleAction, Run};
+use weir_appliance_control::message::{Answer, BenchRow, Better, Counters, NewRule, ProcessState, Request, Status};
+use weir_appliance_control::name::RuleName;
+use weir_appliance_control::share::Share;
 use weir_appliance_control::taker::FeatureName;
 use weir_appliance_lab::appliance::Appliance;
 use weir_appliance_lab::generate::Sender;
@@ -47,8 +49,7 @@ agents: [{id: 7, address: 10.9.1.1, mac: \"02:57:45:49:01:01\", interface: eth1}
 ";
 /// The box whose features are turned off and on, and the one that has none.
 const WITH: &str = "features: {streaming: {enabled: true}}
-rules: [{name: feed, match: \"udp dport 48102\", action: deliver, to: [streaming]},
-        {name: otherwise, match: \"udp dport 48102\", action: drop}]
+rules: [{name: feed, match: \"udp dport 48102\", action: deliver, to: [streaming]}]
 ";
 const WITHOUT: &str = "features: {streaming: {enabled: false}}\n";
 /// Bytes of a base message's frame at full load, and of a probe.
@@ -107,8 +108,19 @@ fn base(frame_bytes: u32) -> TrafficSpec {
 
 /// Turns the features on or off, and waits until they are.
 fn turn(appliance: &mut Appliance, on: bool) -> Result<()> {
+    let name: RuleName = "nobody".parse().map_err(|problem| anyhow!("{problem}"))?;
+    let stands = matches!(appliance.ask(&Request::SteerList)?, Answer::Rules(rules) if rules.iter().any(|it| it.rule.name == name));
+    if !on && !stands {
+        let matches = "udp dport 48102".parse().map_err(|problem| anyhow!("{problem}"))?;
+        let (name, action, to) = (Some(name.clone()), RuleAction::Drop, Vec::new());
+        let rule = NewRule { name, matches, action, to, share: Share::ALL, durable: false };
+        appliance.ask(&Request::SteerAdd { rule, place: Some(1) })?;
+    }
     let run = if on { Run::Started } else { Run::Stopped };
     appliance.ask(&Request::FeatureRun { name: FeatureName::STREAMING, run })?;
+    if on && stands {
+        appliance.ask(&Request::SteerRemove { name })?;
+    }
     let worker = |status: &Status| {
         let found = status.processes.iter().find(|process| process.name == "worker streaming");
         found.is_some_and(|process| process.pid != 0 && process.state == ProcessState::Running)
