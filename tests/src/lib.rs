@@ -306,7 +306,8 @@ pub fn send(sender: &mut XdpSender, traffic: &mut Traffic, count: u64) {
 }
 
 /// A message of `kind` from UDP port `port` of the left end to the box.
-fn small_message(port: u16, kind: u32, sequence: u32) -> Vec<u8> {
+#[must_use]
+pub fn small_message(port: u16, kind: u32, sequence: u32) -> Vec<u8> {
     let header = StandardHeader {
         message_type: kind.into(),
         source_agent_id: u32::from(port).into(),

@@ -9,13 +9,13 @@ use weir_appliance_control::client;
 use weir_appliance_control::config::Run;
 use weir_appliance_control::keeper::Manner;
 use weir_appliance_control::message::{
-    Answer, ConfigRequest, Counters, FeatureStanding, ProcessStatus, Reply, Request, Status, WhyQuestion,
+    Answer, ConfigRequest, Counters, FeatureStanding, HexBytes, ProcessStatus, Reply, Request, Status, WhyQuestion,
 };
 use weir_dataplane_io::wait::PidFd;
 use weir_features_worker::audit::GIVE_ME_MY_FLOW;
 use weir_tests::{
     BATCH, BOX, Background, DEADLINE, MESSAGE, RULES, Rig, StopOnDrop, kill, program, scaled, send, send_messages,
-    wired,
+    small_message, wired,
 };
 
 /// Batches and UDP port 7 to one feature, UDP port 9 to another; base messages go on to their agents.
@@ -340,6 +340,16 @@ fn a_verdict_for_a_stopped_feature_passes_and_is_counted() {
     let after = rig.counters_after(&before, 71);
     let no_taker = after.noted.get("no-taker").copied().unwrap_or(0);
     assert_eq!((no_taker, after.delivered, after.dropped_total()), (50, 21, 0), "{after:?}");
+    let why = || match rig.appliance.ask(&Request::Why(WhyQuestion::Frame(HexBytes(small_message(5001, 1, 99))))) {
+        Ok(Answer::Frame(why)) => why.verdict,
+        other => panic!("no explanation: {other:?}"),
+    };
+    let said = why();
+    assert_eq!(
+        (said.action.as_str(), said.reason.as_deref(), said.takers.len()),
+        ("pass", Some("no-taker"), 0),
+        "{said:?}"
+    );
     set(&rig, Run::Started, "a test");
     runs(&mut rig);
     send_messages(&mut sender, 5001, 1, 30);

@@ -1,6 +1,7 @@
 //! `weir why` against the running box: the kernel's own program is asked, and live counters say what came of it.
 
 use weir_appliance_control::class::takers;
+use weir_appliance_control::config::{Config, RuleAction};
 use weir_appliance_control::message::{FlowExplanation, FlowTuple, Verdict, WhyFrame, WhyStep};
 use weir_appliance_control::problem::Problem;
 use weir_appliance_control::taker::Taker;
@@ -8,6 +9,7 @@ use weir_dataplane_io::clock;
 use weir_ebpf_abi::explain::Explanation;
 use weir_ebpf_abi::flow::FlowVerdict;
 use weir_ebpf_abi::maglev::SLOTS;
+use weir_ebpf_abi::reason::Reason;
 
 use super::control::internal;
 use super::steering::is_taken;
@@ -41,7 +43,17 @@ fn verdict(dataplane: &Dataplane, explanation: &Explanation) -> Verdict {
     let rule = explanation.rule().and_then(|index| config.rules().get(usize::from(index)));
     let rule = rule.map(|rule| rule.name.to_string());
     let service = why::service(explanation, &config, lock(&dataplane.classifier).placement());
-    why::verdict(explanation, rule, service, |class| dataplane.classes.takers(class).names())
+    let verdict = why::verdict(explanation, rule, service, |class| dataplane.classes.takers(class).names());
+    if !explanation.action().takes_a_ring() || is_taken_now(dataplane, &config, explanation) {
+        return verdict;
+    }
+    // Only a verdict that a feature stored leads there: the class has no socket, and then the classifier lets the frame pass.
+    Verdict { action: RuleAction::Pass, takers: Vec::new(), reason: Some(Reason::NoTaker.name().to_owned()), ..verdict }
+}
+
+/// Whether somebody who runs takes the frames of the class that was decided for.
+fn is_taken_now(dataplane: &Dataplane, config: &Config, explanation: &Explanation) -> bool {
+    is_taken(dataplane.classes.takers(explanation.class), dataplane.features.off(config))
 }
 
 /// Why the next frame of a flow goes where it goes, station by station.
@@ -57,7 +69,15 @@ pub(super) fn flow(dataplane: &Dataplane, flow: FlowTuple) -> Result<FlowExplana
         rule(dataplane, &explanation, &verdict)?,
         bucket(dataplane, &explanation),
     ];
-    if explanation.action().takes_a_ring() {
+    if verdict.reason.as_deref() == Some(Reason::NoTaker.name()) {
+        steps.push(WhyStep {
+            stage: "ring".into(),
+            found: "none".into(),
+            because: "who takes the frames of this verdict does not run, so the host's own stack gets them: no-taker"
+                .into(),
+            decided: true,
+        });
+    } else if explanation.action().takes_a_ring() {
         steps.push(ring(dataplane, &explanation, &verdict)?);
         steps.extend(verdict.takers.iter().map(|taker| feature(dataplane, taker)));
     } else if let Some(name) = &verdict.service {
