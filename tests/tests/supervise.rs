@@ -11,6 +11,8 @@ use weir_appliance_control::keeper::Manner;
 use weir_appliance_control::message::{
     Answer, ConfigRequest, Counters, FeatureStanding, HexBytes, ProcessStatus, Reply, Request, Status, WhyQuestion,
 };
+use weir_appliance_lab::generate::afxdp::XdpSender;
+use weir_appliance_lab::traffic::Traffic;
 use weir_dataplane_io::wait::PidFd;
 use weir_features_worker::audit::GIVE_ME_MY_FLOW;
 use weir_tests::{
@@ -176,6 +178,26 @@ fn a_feature_that_keeps_dying_is_parked_until_somebody_starts_it() {
     });
 }
 
+/// Sends eight frames of each kind after each pause until it is to stop, as long as few wait; adds up how many of each.
+fn feed(
+    sender: &mut XdpSender,
+    kinds: [&mut Traffic; 2],
+    socket: &Path,
+    pause: Duration,
+    stop: &AtomicBool,
+    sent: &AtomicU64,
+) {
+    let [one, other] = kinds;
+    while !stop.load(Ordering::Relaxed) {
+        if behind(socket) < AT_ONCE {
+            send(sender, one, 8);
+            send(sender, other, 8);
+            sent.fetch_add(8, Ordering::Relaxed);
+        }
+        std::thread::park_timeout(pause);
+    }
+}
+
 #[test]
 fn features_come_and_go_under_load_and_no_frame_is_lost() {
     wired!("features_come_and_go_under_load_and_no_frame_is_lost");
@@ -191,14 +213,7 @@ fn features_come_and_go_under_load_and_no_frame_is_lost() {
     std::thread::scope(|scope| {
         let end = StopOnDrop(&stop);
         scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                if behind(&socket) < AT_ONCE {
-                    send(&mut sender, &mut batches, 8);
-                    send(&mut sender, &mut messages, 8);
-                    sent.fetch_add(8, Ordering::Relaxed);
-                }
-                std::thread::park_timeout(Duration::from_millis(12));
-            }
+            feed(&mut sender, [&mut batches, &mut messages], &socket, Duration::from_millis(12), &stop, &sent);
         });
         for round in 0..rounds {
             let how = if round % 2 == 0 { (Run::Stopped, "stopped") } else { (Run::Parked, "parked") };
@@ -257,14 +272,7 @@ fn another_program_takes_over_and_no_frame_is_lost() {
     std::thread::scope(|scope| {
         let end = StopOnDrop(&stop);
         scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                if behind(&socket) < AT_ONCE {
-                    send(&mut sender, &mut batches, 8);
-                    send(&mut sender, &mut messages, 8);
-                    sent.fetch_add(8, Ordering::Relaxed);
-                }
-                std::thread::park_timeout(Duration::from_millis(3));
-            }
+            feed(&mut sender, [&mut batches, &mut messages], &socket, Duration::from_millis(3), &stop, &sent);
         });
         wait(&mut rig, "frames are taken", |status| taken(&status.counters) > taken(&before) + 100);
         let signal = Command::new("kill").args(["-USR2", &rig.appliance.pid().to_string()]).status();

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use weir_appliance_control::config::CoreSet;
 use weir_appliance_control::message::{CacheFacts, CardFacts, NodeFacts, Passport};
 
 use crate::answer::{Exit, Outcome, json};
@@ -13,13 +14,7 @@ use crate::table::{Column, Table, WIDTH, wrap};
 const NAMES: usize = 14;
 
 fn list(cpus: &[u32]) -> String {
-    let runs = cpus.chunk_by(|one, next| one.checked_add(1) == Some(*next));
-    let text = runs.filter_map(|run| match run {
-        [] => None,
-        [one] => Some(one.to_string()),
-        [first, .., last] => Some(format!("{first}-{last}")),
-    });
-    text.collect::<Vec<_>>().join(",")
+    CoreSet::List(cpus.to_vec()).to_string()
 }
 
 fn cache(it: &CacheFacts) -> String {

@@ -9,6 +9,7 @@ pub mod config;
 pub mod config_file;
 pub mod experiments;
 pub mod flags;
+mod hex;
 pub mod keeper;
 pub mod management;
 pub mod matching;

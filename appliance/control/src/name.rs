@@ -11,9 +11,9 @@ use crate::problem::Problem;
 macro_rules! as_text {
     ($($name:ty),+) => {$(
         impl TryFrom<String> for $name {
-            type Error = Problem;
+            type Error = $crate::problem::Problem;
 
-            fn try_from(text: String) -> Result<Self, Problem> {
+            fn try_from(text: String) -> Result<Self, Self::Error> {
                 text.parse()
             }
         }
@@ -25,6 +25,8 @@ macro_rules! as_text {
         }
     )+};
 }
+pub(crate) use as_text;
+
 as_text!(InterfaceName, RuleName, ServiceName, FlagName, VariantName, ExperimentName, Mac);
 
 /// A network interface's name, as the kernel allows them (`dev_valid_name` in net/core/dev.c): 1 to 15 bytes, no `/`,

@@ -22,8 +22,6 @@ use serde::{Deserialize, Serialize};
 
 pub use terms::{IpPrefix, Modality, ModalitySet, Protocol, Range};
 
-use crate::problem::Problem;
-
 /// What a rule matches. A field that is `None` matches everything; all fields must match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -85,16 +83,4 @@ impl fmt::Display for MatchExpression {
     }
 }
 
-impl TryFrom<String> for MatchExpression {
-    type Error = Problem;
-
-    fn try_from(text: String) -> Result<Self, Problem> {
-        text.parse()
-    }
-}
-
-impl From<MatchExpression> for String {
-    fn from(expression: MatchExpression) -> Self {
-        expression.to_string()
-    }
-}
+crate::name::as_text!(MatchExpression);

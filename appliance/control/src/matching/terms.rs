@@ -227,16 +227,4 @@ impl FromStr for ModalitySet {
     }
 }
 
-impl TryFrom<String> for ModalitySet {
-    type Error = Problem;
-
-    fn try_from(text: String) -> Result<Self, Problem> {
-        text.parse()
-    }
-}
-
-impl From<ModalitySet> for String {
-    fn from(set: ModalitySet) -> Self {
-        set.to_string()
-    }
-}
+crate::name::as_text!(ModalitySet);

@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::hex;
 use crate::matching::Protocol;
 use crate::name::number;
 use crate::problem::Problem;
@@ -60,19 +61,7 @@ impl FromStr for FlowTuple {
     }
 }
 
-impl TryFrom<String> for FlowTuple {
-    type Error = Problem;
-
-    fn try_from(text: String) -> Result<Self, Problem> {
-        text.parse()
-    }
-}
-
-impl From<FlowTuple> for String {
-    fn from(flow: FlowTuple) -> Self {
-        flow.to_string()
-    }
-}
+crate::name::as_text!(FlowTuple);
 
 /// Bytes, as hexadecimal digits in JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,20 +72,15 @@ impl TryFrom<String> for HexBytes {
     type Error = Problem;
 
     fn try_from(text: String) -> Result<Self, Problem> {
-        let refuse =
-            || Problem::new(text.as_str(), "these are not bytes in hexadecimal", "write two digits a byte: 00ff10");
-        let digits = text.as_bytes();
-        if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
-            return Err(refuse());
-        }
-        let byte = |pair: &[u8]| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        digits.chunks_exact(2).map(byte).collect::<Option<Vec<_>>>().map(Self).ok_or_else(refuse)
+        hex::read(&text).map(Self).ok_or_else(|| {
+            Problem::new(text.as_str(), "these are not bytes in hexadecimal", "write two digits a byte: 00ff10")
+        })
     }
 }
 
 impl From<HexBytes> for String {
     fn from(bytes: HexBytes) -> Self {
-        bytes.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::write(&bytes.0)
     }
 }
 

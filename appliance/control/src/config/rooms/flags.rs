@@ -65,19 +65,7 @@ impl FromStr for Moment {
     }
 }
 
-impl TryFrom<String> for Moment {
-    type Error = Problem;
-
-    fn try_from(text: String) -> Result<Self, Problem> {
-        text.parse()
-    }
-}
-
-impl From<Moment> for String {
-    fn from(moment: Moment) -> Self {
-        moment.to_string()
-    }
-}
+crate::name::as_text!(Moment);
 
 /// One variant of a flag.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

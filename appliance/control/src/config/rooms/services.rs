@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::AgentSpec;
+use crate::hex;
 use crate::name::{AgentId, ServiceName};
 use crate::problem::Problem;
 
@@ -83,13 +84,7 @@ impl FromStr for ProbeBytes {
         let bytes = match text.strip_prefix("0x") {
             None => text.as_bytes().to_vec(),
             Some(digits) => {
-                let digit = |digit: &u8| char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-                let pair = |pair: &[u8]| match pair {
-                    [high, low] => Some(digit(high)? << 4 | digit(low)?),
-                    _ => None,
-                };
-                let bytes: Option<Vec<u8>> = digits.as_bytes().chunks(2).map(pair).collect();
-                bytes.ok_or_else(|| refuse("these are not pairs of hexadecimal digits".to_owned()))?
+                hex::read(digits).ok_or_else(|| refuse("these are not pairs of hexadecimal digits".to_owned()))?
             }
         };
         if !(1..=MAX_PROBE).contains(&bytes.len()) {
@@ -103,24 +98,12 @@ impl fmt::Display for ProbeBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match std::str::from_utf8(&self.0) {
             Ok(text) if !text.starts_with("0x") && !text.contains(char::is_control) => f.pad(text),
-            _ => f.pad(&self.0.iter().fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}"))),
+            _ => f.pad(&format!("0x{}", hex::write(&self.0))),
         }
     }
 }
 
-impl TryFrom<String> for ProbeBytes {
-    type Error = Problem;
-
-    fn try_from(text: String) -> Result<Self, Problem> {
-        text.parse()
-    }
-}
-
-impl From<ProbeBytes> for String {
-    fn from(bytes: ProbeBytes) -> Self {
-        bytes.to_string()
-    }
-}
+crate::name::as_text!(ProbeBytes);
 
 /// How the health of a service's agents is found out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
