@@ -109,7 +109,9 @@ fn build() -> Result<PathBuf> {
     let target = shell::target().join("bpf");
     let mut cargo = compiler.cargo();
     cargo.args(["build", "--package", PACKAGE, "--profile", "bpf", "--target", TARGET, "-Zbuild-std=core"]);
-    cargo.env("RUSTFLAGS", format!("-C debuginfo=2 -C link-arg=--btf {}", remapped())).env("CARGO_TARGET_DIR", &target);
+    cargo
+        .env("RUSTFLAGS", format!("-C debuginfo=2 -C target-cpu=v3 -C link-arg=--btf {}", remapped()))
+        .env("CARGO_TARGET_DIR", &target);
     shell::run(&mut cargo)?;
     let linked = target.join(TARGET).join("bpf/classifier");
     let stripped = target.join("classifier.bpf.o");

@@ -65,8 +65,12 @@ pub struct Decision<'a> {
     pub agent: Option<&'a Agent>,
     /// Number of the service that the frame is to, [`NO_SERVICE`] where none was asked or found.
     pub service: u8,
-    /// Which agent of the service it goes to, instead of one that a message names.
-    pub served: Option<Served<'a>>,
+    /// The parts of [`Decision::served`], one by one: what an `Option` of them all holds while it is `None` is nothing that
+    /// the verifier lets be kept.
+    wrap: Option<&'a Wrap>,
+    backend: Option<&'a Backend>,
+    place: u8,
+    known: bool,
 }
 
 /// The pick of a service.
@@ -90,7 +94,13 @@ impl Served<'_> {
     }
 }
 
-impl Decision<'_> {
+impl<'a> Decision<'a> {
+    /// Which agent of the service the frame goes to, instead of one that a message names.
+    #[inline(always)]
+    pub fn served(&self) -> Option<Served<'a>> {
+        Some(Served { wrap: self.wrap?, backend: self.backend?, place: self.place, known: self.known })
+    }
+
     /// Why a frame was dropped, or what is odd about it.
     pub fn reason(&self) -> Reason {
         Reason::from_number(self.reason).unwrap_or(Reason::None)
@@ -113,7 +123,10 @@ impl Decision<'_> {
             flow: 0,
             agent: None,
             service: NO_SERVICE,
-            served: None,
+            wrap: None,
+            backend: None,
+            place: 0,
+            known: false,
         }
     }
 }
@@ -262,8 +275,16 @@ fn serve<'a, T: Tables>(
     if decoded.hop_limit <= 1 {
         return Decision { action: Action::Drop, reason: Reason::HopLimit as u8, ..decision };
     }
-    let served = Served { wrap: &table.wrap, backend, place, known: keeper.is_some() };
-    Decision { action: Action::Forward, agent: Some(&backend.agent), served: Some(served), ..decision }
+    let (wrap, known) = (Some(&table.wrap), keeper.is_some());
+    Decision {
+        action: Action::Forward,
+        agent: Some(&backend.agent),
+        wrap,
+        backend: Some(backend),
+        place,
+        known,
+        ..decision
+    }
 }
 
 /// Finds the agent of a message; `wish` is the rule's, `None` for the base path.

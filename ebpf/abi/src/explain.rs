@@ -70,7 +70,7 @@ impl Explanation {
         self.by_verdict = decision.by_verdict as u8;
         self.service = decision.service;
         self.slot = if decision.service == NO_SERVICE { 0 } else { slot_of(self.flow) };
-        if let Some(served) = &decision.served {
+        if let Some(served) = decision.served() {
             (self.place, self.served, self.known) = (served.place, 1, served.known as u8);
         }
         (self.agent, self.agent_egress) = match decision.agent {

@@ -48,8 +48,8 @@ pub(crate) fn carry_out(ctx: *mut xdp_md, maps: &Maps, decoded: &Decoded, decisi
             XDP_DROP
         }
         Action::Forward => {
-            if let Some(served) = &decision.served {
-                return match serve::prepare(ctx, decoded, &decision, served, bytes) {
+            if let Some(served) = decision.served() {
+                return match serve::prepare(ctx, decoded, &decision, &served, bytes) {
                     Ok(()) => forward(ctx, counters, &served.backend.agent, bytes),
                     Err(reason) => pass(counters, reason as u8, bytes),
                 };

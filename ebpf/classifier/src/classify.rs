@@ -51,7 +51,7 @@ fn repeat(ctx: &XdpContext, maps: Maps) -> u32 {
     decode(Packet::new(ctx.ctx), decoded);
     let decision = decide(&maps, decoded);
     let forwards = decision.agent.is_some();
-    let overhead = decision.served.map_or(0, |served| served.wrap.overhead());
+    let overhead = decision.served().map_or(0, |served| served.wrap.overhead());
     let code = carry_out(ctx.ctx, &maps, decoded, decision);
     // What passes after all was not wrapped.
     undo(ctx.ctx, decoded, forwards, if code == XDP_PASS { 0 } else { overhead }, code);
