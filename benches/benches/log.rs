@@ -78,7 +78,7 @@ fn fill(writer: &mut LogWriter, frame: &[u8], total: usize) -> Result<()> {
         loop {
             match writer.append(&stamp, &[frame]) {
                 Ok(_) => break,
-                Err(LogError::Full { .. }) => writer.wait().map(drop)?,
+                Err(LogError::Full { .. }) => writer.wait_for_room().map(drop)?,
                 Err(error) => bail!(error),
             }
         }

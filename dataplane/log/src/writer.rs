@@ -157,9 +157,21 @@ impl LogWriter {
     /// # Errors
     /// As [`LogWriter::poll`].
     pub fn wait(&mut self) -> Result<u64> {
+        self.wait_until(|writer| writer.sealed.is_empty())
+    }
+
+    /// As [`LogWriter::poll`], but after [`LogError::Full`] sleeps until a frame finds room again; the disk still has work then.
+    ///
+    /// # Errors
+    /// As [`LogWriter::poll`].
+    pub fn wait_for_room(&mut self) -> Result<u64> {
+        self.wait_until(|writer| writer.filling.is_some() || !writer.free.is_empty())
+    }
+
+    fn wait_until(&mut self, enough: impl Fn(&Self) -> bool) -> Result<u64> {
         loop {
             let durable = self.poll()?;
-            if self.sealed.is_empty() {
+            if enough(self) {
                 return Ok(durable);
             }
             if self.disk.in_flight() > 0 {

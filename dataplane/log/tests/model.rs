@@ -14,11 +14,12 @@ fn put(writer: &mut LogWriter, list: &mut Vec<Owned>, length: usize, cut: usize)
     let number = list.len() as u64;
     let (stamp, frame) = (stamp(number), frame(number, length));
     let (head, tail) = frame.split_at(cut.min(length));
-    let given = loop {
-        match writer.append(&stamp, &[head, tail]) {
-            Err(LogError::Full { .. }) => _ = writer.wait().unwrap(),
-            given => break given.unwrap(),
+    let given = match writer.append(&stamp, &[head, tail]) {
+        Err(LogError::Full { .. }) => {
+            writer.wait_for_room().unwrap();
+            writer.append(&stamp, &[head, tail]).expect("there is room")
         }
+        given => given.unwrap(),
     };
     assert_eq!(given, number);
     list.push((number, stamp, frame));
