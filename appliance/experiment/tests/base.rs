@@ -103,7 +103,7 @@ fn a_hundred_clean_changes_raise_no_alarm() {
 fn what_is_a_little_beyond_is_found_within_a_window() {
     let harms = [
         ("cost", Harm { cost: 1.06, ..NONE }),
-        ("late", Harm { late: 1.3, ..NONE }),
+        ("late", Harm { late: 1.4, ..NONE }),
         ("5 ms", Harm { later_ns: 5e6, ..NONE }),
         ("lost", Harm { lost: 0.03, ..NONE }),
     ];

@@ -49,7 +49,6 @@ pub(crate) fn carry_out(ctx: *mut xdp_md, maps: &Maps, decoded: &Decoded, decisi
             XDP_DROP
         }
         Action::Forward => {
-            forwarded(maps, decoded);
             if let Some(served) = &decision.served {
                 return match serve::prepare(ctx, decoded, &decision, served, bytes) {
                     Ok(()) => forward(ctx, counters, &served.backend.agent, bytes),
@@ -57,6 +56,7 @@ pub(crate) fn carry_out(ctx: *mut xdp_md, maps: &Maps, decoded: &Decoded, decisi
                 };
             }
             let Some(agent) = decision.agent else { return pass(counters, decision.reason, bytes) };
+            forwarded(maps, decoded);
             rewrite(Packet::new(ctx), decoded, agent);
             forward(ctx, counters, agent, bytes)
         }

@@ -52,7 +52,7 @@ fn forwarded_frames_are_watched_exactly_while_somebody_asks() {
     let Some(mut classifier) = classifier("forwarded_frames_are_watched_exactly_while_somebody_asks") else { return };
     let case = weir_ebpf_loader::measure::Case::Forward;
     case.prepare(&mut classifier, weir_ebpf_loader::measure::Rules(0)).expect("prepares");
-    let mut forward = |classifier: &mut Classifier, stamp_ns| {
+    let forward = |classifier: &mut Classifier, stamp_ns| {
         let ran = classifier.run(&message(9, stamp_ns)).expect("runs");
         assert!(matches!(ran.verdict, Verdict::Redirect | Verdict::Transmit), "{ran:?}");
     };
@@ -76,4 +76,14 @@ fn forwarded_frames_are_watched_exactly_while_somebody_asks() {
     classifier.watch_forwarded(std::num::NonZeroU8::new(1)).expect("asks");
     classifier.run(&[0; 60]).expect("runs");
     assert_eq!(classifier.watched().expect("reads").costs, seen.costs);
+}
+
+#[test]
+fn every_program_that_measures_is_taken() {
+    use weir_ebpf_loader::measure::{Case, Rules, Subject};
+    let Some(mut classifier) = classifier("every_program_that_measures_is_taken") else { return };
+    Case::Forward.prepare(&mut classifier, Rules(10)).expect("prepares");
+    for subject in [Subject::Classifier, Subject::NewConnection, Subject::EmptyPass, Subject::EmptyRedirect] {
+        classifier.measure(subject, &Case::Forward.frame(), 10).unwrap_or_else(|error| panic!("{subject:?}: {error}"));
+    }
 }

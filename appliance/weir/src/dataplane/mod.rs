@@ -14,6 +14,7 @@ mod experiments;
 mod explain;
 mod features;
 mod flags;
+mod gate;
 mod health;
 mod ledger;
 mod log;
@@ -131,6 +132,7 @@ pub(crate) struct Dataplane {
     log: log::Log,
     chaos: chaos::Chaos,
     experiments: experiments::Experiments,
+    gate: gate::Gate,
     streams: Option<streams::Streams>,
     health: health::Health,
     shares: Shares,
@@ -185,12 +187,13 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32, ledger: Option<&Path>
     features::begin(&dataplane);
     dataplane.supervised.say(&Heard::Ready)?;
     while !stop.load(Ordering::Relaxed) && !dataplane.stopping.load(Ordering::Relaxed) {
-        if let Ok(found) = hostile.recv_timeout(dataplane.experiments.pause(LOOK_EVERY)) {
+        if let Ok(found) = hostile.recv_timeout(dataplane.gate.pause(dataplane.experiments.pause(LOOK_EVERY))) {
             dataplane.takers.evict(found.taker, &because(&found));
         }
         counters::note(&dataplane);
         changes::tick(&dataplane);
         experiments::tick(&dataplane);
+        gate::tick(&dataplane);
         dataplane.shares.tick(&dataplane);
         supervised::look(&dataplane);
         features::tick(&dataplane);
@@ -293,6 +296,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
         attached,
         umem: bound.umem,
         chaos: chaos::Chaos::default(),
+        gate: gate::Gate::default(),
         streams,
         health,
         shares,
