@@ -25,7 +25,7 @@ use weir_appliance_control::message::{Compared, Done, PreservationRun, Preservat
 use weir_appliance_control::problem::Problem;
 use weir_appliance_control::resources::Revision;
 use weir_appliance_control::taker::FeatureName;
-use weir_appliance_experiment::base::{Judged, Limits, Ruling, SLICES, Sample, Trial, judge};
+use weir_appliance_experiment::base::{Judged, Limits, PAIRS, Ruling, SLICES, Sample, Trial, judge};
 
 use super::{Dataplane, changes, lock};
 use meter::{Meter, now_ms, wall_ms};
@@ -300,8 +300,10 @@ impl Inner {
     /// Nothing is compared: a slice of the reference now and then, until a change or the gate is due.
     fn idle(&mut self, dataplane: &Dataplane, spec: &PreservationSpec) -> Result<()> {
         let slice_ms = slice_ms(spec);
-        // All slices at first, and then one in so many.
-        let pause_ms = if self.reference.len() < SLICES { 0 } else { slice_ms * (ONE_IN - 1) };
+        // All slices at first and when traffic comes after none, and then one in so many.
+        let usable = self.reference.iter().filter(|sample| sample.offered() > 0).count();
+        let comes = usable < PAIRS && self.rate.is_some_and(|rate| rate > 0.0);
+        let pause_ms = if self.reference.len() < SLICES || comes { 0 } else { slice_ms * (ONE_IN - 1) };
         if let Some(sample) = self.slice(dataplane, slice_ms, pause_ms)? {
             if self.reference.len() >= SLICES {
                 self.reference.pop_front();

@@ -222,6 +222,10 @@ impl Inner {
         let Some(Work::Feature(turns)) = self.work.take() else { return };
         tracing::info!("preservation: the run with {} is given up: {why}", turns.name);
         self.owed = turns.is_parked().then_some(turns.name);
+        let back = self.meter.stop(dataplane).and_then(|()| self.give_back(dataplane));
+        if let Err(error) = back {
+            tracing::error!("preservation: {} is not at work again yet: {error:#}", turns.name);
+        }
         let (ruling, reason) = (Ruling::NoData, format!("given up: {why}"));
         let judged = Judged { ruling, reason, findings: Vec::new() };
         self.keep(Compared::Feature { name: turns.name }, turns.began_ms, judged, String::new(), turns.trial());

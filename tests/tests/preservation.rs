@@ -1,0 +1,278 @@
+//! Does the box see what a change or a feature does to its base path, take back what hurts, and leave alone what does not?
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use weir_appliance_control::config::Run;
+use weir_appliance_control::message::{
+    Answer, Changed, Compared, ConfigRequest, FeatureStanding, HistoryRow, NewRule, PreservationRun,
+    PreservationStatus, ProcessState, Request,
+};
+use weir_appliance_control::share::Share;
+use weir_appliance_experiment::base::{Figure, Limits, Ruling, SLICES, judge};
+use weir_appliance_lab::LabError;
+use weir_appliance_lab::generate::Sender;
+use weir_dataplane_io::clock::monotonic_ns;
+use weir_tests::{BATCH, Background, MESSAGE, Rig, kill, program, wired};
+
+/// Longest wait for a comparison's end.
+const LONG: Duration = Duration::from_secs(120);
+/// How late messages are on purpose, in nanoseconds.
+const LATE_NS: u64 = 5_000_000;
+/// Messages in a millisecond: 250 in a slice of 50 ms.
+const BURST: usize = 5;
+/// What equals differ by on a machine that others use meanwhile is no business of these tests.
+const LIMITS: &str = "window_seconds: 5, throughput_loss: 40%, late_more: 50%";
+
+/// Times are compared here, so only one of these tests uses the machine at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Base messages from the left end, which leave it so long after their stamp: what a queue in front of the box does.
+struct Base {
+    stop: Arc<AtomicBool>,
+    late_ns: Arc<AtomicU64>,
+    thread: Option<std::thread::JoinHandle<u64>>,
+}
+
+impl Base {
+    fn start(rig: &Rig) -> Self {
+        let (stop, late_ns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (mut sender, mut traffic) = (rig.sender(), rig.traffic(MESSAGE, 2));
+        let (flag, late) = (Arc::clone(&stop), Arc::clone(&late_ns));
+        let thread = std::thread::spawn(move || {
+            let mut sent = 0;
+            while !flag.load(Ordering::Relaxed) {
+                let stamp = || monotonic_ns() - late.load(Ordering::Relaxed);
+                let stamps: Vec<u64> = (0..BURST).map(|_| stamp()).collect();
+                sent += sender.send(&mut traffic, &stamps).expect("the generator goes on") as u64;
+                sender.flush().expect("the generator goes on");
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+            sent
+        });
+        Self { stop, late_ns, thread: Some(thread) }
+    }
+
+    fn late(&self, ns: u64) {
+        self.late_ns.store(ns, Ordering::Relaxed);
+    }
+
+    fn finish(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().expect("it was started").join().expect("it ends")
+    }
+}
+
+impl Drop for Base {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn show(rig: &Rig) -> Result<PreservationStatus, LabError> {
+    match rig.appliance.ask(&Request::PreservationShow { raw: true })? {
+        Answer::Preservation(status) => Ok(*status),
+        other => panic!("another answer: {other:?}"),
+    }
+}
+
+/// How the base path is watched, once it is so.
+fn until(rig: &Rig, what: &str, mut is_so: impl FnMut(&PreservationStatus) -> bool) -> PreservationStatus {
+    let end = Instant::now() + LONG;
+    loop {
+        // A dataplane that starts again does not answer for a moment.
+        let shown = show(rig);
+        if let Ok(shown) = &shown
+            && is_so(shown)
+        {
+            return shown.clone();
+        }
+        let short = shown.as_ref().map(|shown| (&shown.now, shown.reference, shown.runs.len()));
+        assert!(Instant::now() < end, "{what}: {short:?}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// Comparison number `number`, once it is over.
+fn run(rig: &Rig, number: u64) -> PreservationRun {
+    let shown = until(rig, "a comparison is over", |shown| shown.runs.first().is_some_and(|run| run.number >= number));
+    let run = shown.runs.into_iter().find(|run| run.number == number).expect("it is kept");
+    // What was kept says the same again.
+    let limits = Limits { throughput_ppm: 400_000, late_ppm: 500_000, ..Limits::default() };
+    if !run.judged.findings.is_empty() {
+        assert_eq!(judge(&limits, run.trial.as_ref().expect("raw slices")), run.judged);
+    }
+    run
+}
+
+fn changed(answer: Result<Answer, LabError>) -> Changed {
+    match answer {
+        Ok(Answer::Changed(changed)) => changed,
+        other => panic!("no change: {other:?}"),
+    }
+}
+
+fn add_rule(rig: &Rig, name: &str) -> Changed {
+    let matches = "udp dport 4000".parse().expect("a match");
+    let name = Some(name.parse().expect("a name"));
+    let action = weir_appliance_control::config::RuleAction::Drop;
+    let rule = NewRule { name, matches, action, to: Vec::new(), share: Share::ALL, durable: false };
+    changed(rig.appliance.ask(&Request::SteerAdd { rule, place: None }))
+}
+
+fn rules(rig: &Rig) -> Vec<String> {
+    match rig.appliance.ask(&Request::SteerList) {
+        Ok(Answer::Rules(rules)) => rules.into_iter().map(|rule| rule.rule.name.to_string()).collect(),
+        other => panic!("no rules: {other:?}"),
+    }
+}
+
+fn history(rig: &Rig) -> Vec<HistoryRow> {
+    match rig.appliance.ask(&Request::Config(ConfigRequest::History { limit: 50 })) {
+        Ok(Answer::History(rows)) => rows,
+        other => panic!("no history: {other:?}"),
+    }
+}
+
+fn feature(rig: &Rig) -> Option<FeatureStanding> {
+    match rig.appliance.ask(&Request::FeatureList) {
+        Ok(Answer::Features(features)) => features.into_iter().find(|found| found.name.as_str() == "test1"),
+        _ => None,
+    }
+}
+
+fn state(rig: &Rig) -> Option<ProcessState> {
+    feature(rig).map(|found| found.state)
+}
+
+#[test]
+fn a_change_that_makes_messages_late_is_taken_back_and_others_stay() {
+    wired!("a_change_that_makes_messages_late_is_taken_back_and_others_stay");
+    let _alone = alone();
+    let config = format!("features: {{streaming: {{enabled: false}}}}\npreservation: {{watch: roll-back, {LIMITS}}}\n");
+    let mut rig = Rig::new(&config);
+    let before = rig.counters();
+
+    // Without base traffic there is no data and nothing is done.
+    until(&rig, "slices", |shown| shown.reference as usize == SLICES);
+    add_rule(&rig, "silent");
+    let silent = run(&rig, 1);
+    assert_eq!((silent.judged.ruling, silent.done.as_str()), (Ruling::NoData, ""), "{}", silent.judged.reason);
+
+    // A clean change stays.
+    let base = Base::start(&rig);
+    let has_messages = |shown: &PreservationStatus| shown.reference as usize == SLICES;
+    until(&rig, "slices", has_messages);
+    let mut left = 0;
+    until(&rig, "slices with messages", |_| {
+        left = rig.counters().forwarded;
+        left > 40_000
+    });
+    let clean = add_rule(&rig, "clean").revision.expect("it differs");
+    let found = run(&rig, 2);
+    assert!(matches!(found.judged.ruling, Ruling::Kept | Ruling::Open), "{:?}", found.judged);
+    assert_eq!((found.done.as_str(), rules(&rig)), ("", vec!["silent".to_owned(), "clean".to_owned()]));
+    assert!(
+        matches!(&found.compared, Compared::Change { revision, author } if *revision == clean && author.starts_with("root"))
+    );
+
+    // One with which messages come late is taken back within its window.
+    let bad = add_rule(&rig, "bad").revision.expect("it differs");
+    base.late(LATE_NS);
+    let found = run(&rig, 3);
+    base.late(0);
+    assert_eq!(found.judged.ruling, Ruling::Worse, "{:?}", found.judged);
+    assert!(found.trial.as_ref().expect("raw slices").subject.len() <= SLICES, "within one window");
+    assert!(found.judged.reason.starts_with("late_p99 ") && found.done.starts_with("taken back as"), "{found:?}");
+    assert_eq!(rules(&rig), ["silent", "clean"]);
+    let rows = history(&rig);
+    assert_eq!(rows[0].author, "preservation");
+    let (why, said) = (&rows[0].reason, format!("revision {bad} made the base path worse: late_p99 "));
+    assert!(why.starts_with(&said) && why.contains("noise floor"), "{why}");
+    assert!(rows[0].writes.iter().any(|write| write == "-rules/bad"), "{rows:?}");
+
+    let weir = |words: &[&str]| {
+        let mut command = Command::new(program("weir"));
+        let output = command.args(words).arg("--socket").arg(rig.appliance.socket()).output().expect("weir runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, page) = weir(&["preservation", "show"]);
+    assert!(code == Some(1) && page.contains("taken back as revision") && page.contains("late_p99"), "{page}");
+    assert!(page.lines().all(|line| line.chars().count() <= 80), "{page}");
+    let (_, status) = weir(&["status", "--json"]);
+    assert!(status.contains("\"preservation\"") && !status.contains("\"trial\""), "status has no raw slices");
+
+    // Everything that was sent has come.
+    let sent = base.finish();
+    assert!(rig.arrives(1, sent) >= sent);
+    let after = rig.counters_after(&before, sent);
+    assert_eq!(after.forwarded - before.forwarded, sent, "{after:?}");
+}
+
+const FEATURE: &str = "\
+features: {streaming: {enabled: false}, test1: {enabled: true}}
+rules:
+  - {name: batches, match: \"udp dport 48102\", action: deliver, to: [test1]}
+";
+
+#[test]
+fn a_feature_is_parked_for_moments_and_for_good_if_it_hurts() {
+    wired!("a_feature_is_parked_for_moments_and_for_good_if_it_hurts");
+    let _alone = alone();
+    let mut rig = Rig::new(&format!("{FEATURE}preservation: {{gate: park, {LIMITS}}}\n"));
+    rig.appliance.wait_ready().expect("the worker is there");
+    let (before, rows) = (rig.counters(), history(&rig).len());
+    let base = Base::start(&rig);
+    let batches = Background::of(&rig, BATCH, 4, 500.0);
+    let ask = || rig.appliance.ask(&Request::PreservationRun { feature: None }).expect("it runs");
+
+    // It is parked twice, measured, and at work again; what is in force has not changed.
+    ask();
+    let mut states = Vec::new();
+    let shown = until(&rig, "the gate has run", |shown| {
+        states.extend(state(&rig).filter(|now| states.last() != Some(now)));
+        !shown.runs.is_empty()
+    });
+    let first = shown.runs.last().expect("it ran");
+    assert!(matches!(first.judged.ruling, Ruling::Kept | Ruling::Open), "{:?}", first.judged);
+    assert_eq!(first.compared, Compared::Feature { name: "test1".parse().expect("a name") });
+    assert!(first.judged.findings.iter().all(|found| found.floor.is_some() && found.bound.is_some()), "{first:?}");
+    let parked = states.iter().filter(|state| **state == ProcessState::Parked).count();
+    assert_eq!((parked, state(&rig), history(&rig).len()), (2, Some(ProcessState::Running), rows), "{states:?}");
+
+    // A dataplane that dies in such a moment leaves nobody parked.
+    ask();
+    until(&rig, "it is parked", |_| state(&rig) == Some(ProcessState::Parked));
+    kill(rig.appliance.process("dataplane").expect("a process"));
+    until(&rig, "a new dataplane", |shown| shown.runs.is_empty());
+    let end = Instant::now() + LONG;
+    while state(&rig) != Some(ProcessState::Running) {
+        assert!(Instant::now() < end, "{:?}", feature(&rig));
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    assert_eq!((feature(&rig).expect("it is there").run, history(&rig).len()), (Run::Started, rows));
+
+    // With it at work messages are late: it is parked for good, with the reason.
+    rig.appliance.ask(&Request::PreservationRun { feature: None }).expect("it runs");
+    let shown = until(&rig, "the gate has run", |shown| {
+        base.late(if state(&rig) == Some(ProcessState::Parked) { 0 } else { LATE_NS });
+        !shown.runs.is_empty()
+    });
+    let last = shown.runs.first().expect("it ran");
+    assert_eq!((last.judged.ruling, last.judged.findings.len()), (Ruling::Worse, Figure::ALL.len()), "{last:?}");
+    let found = feature(&rig).expect("it is there");
+    assert_eq!((found.run, found.author.as_deref()), (Run::Parked, Some("preservation")));
+    let why = &history(&rig)[0].reason;
+    assert!(why.starts_with("it makes the base path worse: late_p99 "), "{why}");
+
+    let sent = base.finish();
+    let fed = batches.finish();
+    let after = rig.counters_after(&before, sent + fed);
+    assert_eq!(after.forwarded - before.forwarded, sent, "{after:?}");
+    assert!(after.is_balanced(), "{after:?}");
+}
