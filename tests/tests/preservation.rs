@@ -11,11 +11,11 @@ use weir_appliance_control::message::{
     PreservationStatus, ProcessState, Request,
 };
 use weir_appliance_control::share::Share;
-use weir_appliance_experiment::base::{Figure, Limits, Ruling, SLICES, judge};
+use weir_appliance_experiment::base::{Figure, Ruling, SLICES, judge};
 use weir_appliance_lab::LabError;
 use weir_appliance_lab::generate::Sender;
 use weir_dataplane_io::clock::monotonic_ns;
-use weir_tests::{BATCH, Background, MESSAGE, Rig, kill, program, wired};
+use weir_tests::{BATCH, MESSAGE, Rig, kill, program, wired};
 
 /// Longest wait for a comparison's end.
 const LONG: Duration = Duration::from_secs(120);
@@ -36,20 +36,25 @@ fn alone() -> MutexGuard<'static, ()> {
 struct Base {
     stop: Arc<AtomicBool>,
     late_ns: Arc<AtomicU64>,
-    thread: Option<std::thread::JoinHandle<u64>>,
+    /// Messages and batches that left.
+    thread: Option<std::thread::JoinHandle<[u64; 2]>>,
 }
 
 impl Base {
-    fn start(rig: &Rig) -> Self {
+    /// With as many batches a second for a feature as there are milliseconds, if `fed`.
+    fn start(rig: &Rig, fed: bool) -> Self {
         let (stop, late_ns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (mut sender, mut traffic) = (rig.sender(), rig.traffic(MESSAGE, 2));
+        let (mut sender, mut traffic, mut batches) = (rig.sender(), rig.traffic(MESSAGE, 2), rig.traffic(BATCH, 4));
         let (flag, late) = (Arc::clone(&stop), Arc::clone(&late_ns));
         let thread = std::thread::spawn(move || {
-            let mut sent = 0;
+            let mut sent = [0, 0];
             while !flag.load(Ordering::Relaxed) {
                 let stamp = || monotonic_ns() - late.load(Ordering::Relaxed);
                 let stamps: Vec<u64> = (0..BURST).map(|_| stamp()).collect();
-                sent += sender.send(&mut traffic, &stamps).expect("the generator goes on") as u64;
+                sent[0] += sender.send(&mut traffic, &stamps).expect("the generator goes on") as u64;
+                if fed {
+                    sent[1] += sender.send(&mut batches, &[monotonic_ns()]).expect("the generator goes on") as u64;
+                }
                 sender.flush().expect("the generator goes on");
                 std::thread::park_timeout(Duration::from_millis(1));
             }
@@ -62,7 +67,7 @@ impl Base {
         self.late_ns.store(ns, Ordering::Relaxed);
     }
 
-    fn finish(mut self) -> u64 {
+    fn finish(mut self) -> [u64; 2] {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().expect("it was started").join().expect("it ends")
     }
@@ -103,9 +108,8 @@ fn run(rig: &Rig, number: u64) -> PreservationRun {
     let shown = until(rig, "a comparison is over", |shown| shown.runs.first().is_some_and(|run| run.number >= number));
     let run = shown.runs.into_iter().find(|run| run.number == number).expect("it is kept");
     // What was kept says the same again.
-    let limits = Limits { throughput_ppm: 400_000, late_ppm: 500_000, ..Limits::default() };
     if !run.judged.findings.is_empty() {
-        assert_eq!(judge(&limits, run.trial.as_ref().expect("raw slices")), run.judged);
+        assert_eq!(judge(&run.limits, run.trial.as_ref().expect("raw slices")), run.judged);
     }
     run
 }
@@ -165,7 +169,7 @@ fn a_change_that_makes_messages_late_is_taken_back_and_others_stay() {
     assert_eq!((silent.judged.ruling, silent.done.as_str()), (Ruling::NoData, ""), "{}", silent.judged.reason);
 
     // A clean change stays.
-    let base = Base::start(&rig);
+    let base = Base::start(&rig, false);
     let has_messages = |shown: &PreservationStatus| shown.reference as usize == SLICES;
     until(&rig, "slices", has_messages);
     let mut left = 0;
@@ -181,20 +185,25 @@ fn a_change_that_makes_messages_late_is_taken_back_and_others_stay() {
         matches!(&found.compared, Compared::Change { revision, author } if *revision == clean && author.starts_with("root"))
     );
 
-    // One with which messages come late is taken back within its window.
+    // Two in a row with which messages come late are taken back, the last one first, each within its window.
+    let first = add_rule(&rig, "first").revision.expect("it differs");
     let bad = add_rule(&rig, "bad").revision.expect("it differs");
     base.late(LATE_NS);
     let found = run(&rig, 3);
+    let earlier = run(&rig, 4);
     base.late(0);
+    assert!(earlier.compared.to_string().starts_with(&format!("revision {first} by root")), "{}", earlier.compared);
+    assert_eq!(earlier.judged.ruling, Ruling::Worse, "{:?}", earlier.judged);
     assert_eq!(found.judged.ruling, Ruling::Worse, "{:?}", found.judged);
     assert!(found.trial.as_ref().expect("raw slices").subject.len() <= SLICES, "within one window");
     assert!(found.judged.reason.starts_with("late_p99 ") && found.done.starts_with("taken back as"), "{found:?}");
     assert_eq!(rules(&rig), ["silent", "clean"]);
     let rows = history(&rig);
-    assert_eq!(rows[0].author, "preservation");
-    let (why, said) = (&rows[0].reason, format!("revision {bad} made the base path worse: late_p99 "));
+    assert_eq!((rows[0].author.as_str(), rows[1].author.as_str()), ("preservation", "preservation"));
+    assert!(rows[0].writes.iter().any(|write| write == "-rules/first"), "{rows:?}");
+    let (why, said) = (&rows[1].reason, format!("revision {bad} made the base path worse: late_p99 "));
     assert!(why.starts_with(&said) && why.contains("noise floor"), "{why}");
-    assert!(rows[0].writes.iter().any(|write| write == "-rules/bad"), "{rows:?}");
+    assert!(rows[1].writes.iter().any(|write| write == "-rules/bad"), "{rows:?}");
 
     let weir = |words: &[&str]| {
         let mut command = Command::new(program("weir"));
@@ -204,11 +213,13 @@ fn a_change_that_makes_messages_late_is_taken_back_and_others_stay() {
     let (code, page) = weir(&["preservation", "show"]);
     assert!(code == Some(1) && page.contains("taken back as revision") && page.contains("late_p99"), "{page}");
     assert!(page.lines().all(|line| line.chars().count() <= 80), "{page}");
+    let (code, again) = weir(&["preservation", "replay"]);
+    assert!(code == Some(0) && again.contains("4 comparisons judged again"), "{again}");
     let (_, status) = weir(&["status", "--json"]);
     assert!(status.contains("\"preservation\"") && !status.contains("\"trial\""), "status has no raw slices");
 
     // Everything that was sent has come.
-    let sent = base.finish();
+    let [sent, _] = base.finish();
     assert!(rig.arrives(1, sent) >= sent);
     let after = rig.counters_after(&before, sent);
     assert_eq!(after.forwarded - before.forwarded, sent, "{after:?}");
@@ -227,8 +238,7 @@ fn a_feature_is_parked_for_moments_and_for_good_if_it_hurts() {
     let mut rig = Rig::new(&format!("{FEATURE}preservation: {{gate: park, {LIMITS}}}\n"));
     rig.appliance.wait_ready().expect("the worker is there");
     let (before, rows) = (rig.counters(), history(&rig).len());
-    let base = Base::start(&rig);
-    let batches = Background::of(&rig, BATCH, 4, 500.0);
+    let base = Base::start(&rig, true);
     let ask = || rig.appliance.ask(&Request::PreservationRun { feature: None }).expect("it runs");
 
     // It is parked twice, measured, and at work again; what is in force has not changed.
@@ -238,7 +248,7 @@ fn a_feature_is_parked_for_moments_and_for_good_if_it_hurts() {
         states.extend(state(&rig).filter(|now| states.last() != Some(now)));
         !shown.runs.is_empty()
     });
-    let first = shown.runs.last().expect("it ran");
+    let first = shown.runs.first().expect("it ran");
     assert!(matches!(first.judged.ruling, Ruling::Kept | Ruling::Open), "{:?}", first.judged);
     assert_eq!(first.compared, Compared::Feature { name: "test1".parse().expect("a name") });
     assert!(first.judged.findings.iter().all(|found| found.floor.is_some() && found.bound.is_some()), "{first:?}");
@@ -249,7 +259,8 @@ fn a_feature_is_parked_for_moments_and_for_good_if_it_hurts() {
     ask();
     until(&rig, "it is parked", |_| state(&rig) == Some(ProcessState::Parked));
     kill(rig.appliance.process("dataplane").expect("a process"));
-    until(&rig, "a new dataplane", |shown| shown.runs.is_empty());
+    let shown = until(&rig, "a new dataplane", |_| true);
+    assert_eq!(shown.runs[0], *first, "what was found is kept");
     let end = Instant::now() + LONG;
     while state(&rig) != Some(ProcessState::Running) {
         assert!(Instant::now() < end, "{:?}", feature(&rig));
@@ -261,7 +272,7 @@ fn a_feature_is_parked_for_moments_and_for_good_if_it_hurts() {
     rig.appliance.ask(&Request::PreservationRun { feature: None }).expect("it runs");
     let shown = until(&rig, "the gate has run", |shown| {
         base.late(if state(&rig) == Some(ProcessState::Parked) { 0 } else { LATE_NS });
-        !shown.runs.is_empty()
+        shown.runs.first().is_some_and(|run| run.number > 1)
     });
     let last = shown.runs.first().expect("it ran");
     assert_eq!((last.judged.ruling, last.judged.findings.len()), (Ruling::Worse, Figure::ALL.len()), "{last:?}");
@@ -270,8 +281,7 @@ fn a_feature_is_parked_for_moments_and_for_good_if_it_hurts() {
     let why = &history(&rig)[0].reason;
     assert!(why.starts_with("it makes the base path worse: late_p99 "), "{why}");
 
-    let sent = base.finish();
-    let fed = batches.finish();
+    let [sent, fed] = base.finish();
     let after = rig.counters_after(&before, sent + fed);
     assert_eq!(after.forwarded - before.forwarded, sent, "{after:?}");
     assert!(after.is_balanced(), "{after:?}");

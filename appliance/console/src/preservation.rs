@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use weir_appliance_control::config::{Gate, Watch};
 use weir_appliance_control::message::{Answer, PreservationRun, PreservationStatus, Request};
 use weir_appliance_control::taker::FeatureName;
-use weir_appliance_experiment::base::{Figure, Finding, Judged, Ruling, Sample, Trial};
+use weir_appliance_experiment::base::{Figure, Finding, Judged, Ruling, Sample, Trial, judge};
 
 use crate::answer::{Ask, Exit, Outcome, json, unexpected};
 use crate::numbers::micros;
@@ -24,6 +24,8 @@ const SIDE: usize = 25;
 pub enum PreservationCommand {
     /// Show what is watched and the last comparisons; with --json their raw slices too. Exit code 1 if the last one was worse.
     Show(Ask),
+    /// Judge the kept comparisons again from their raw slices. Exit code 1 if one comes out otherwise than it is kept.
+    Replay(Ask),
     /// Have the gate run now: a feature is parked for moments, and goes on.
     Run(RunArgs),
 }
@@ -50,6 +52,10 @@ impl PreservationCommand {
                 Answer::Preservation(status) => Ok(render(&status, out).map(|()| exit(&status))?),
                 other => Err(unexpected(&ask.socket, &other).into()),
             },
+            Self::Replay(ask) => match ask.call(&Request::PreservationShow { raw: true })? {
+                Answer::Preservation(status) => replay(&status.runs, ask.json, out),
+                other => Err(unexpected(&ask.socket, &other).into()),
+            },
             Self::Run(RunArgs { feature, ask }) => ask.change(&Request::PreservationRun { feature: *feature }, out),
         }
     }
@@ -58,6 +64,24 @@ impl PreservationCommand {
 fn exit(status: &PreservationStatus) -> Exit {
     let is_worse = status.runs.first().is_some_and(|run| run.judged.ruling == Ruling::Worse);
     if is_worse { Exit::NotSo } else { Exit::Done }
+}
+
+fn replay(runs: &[PreservationRun], as_json: bool, out: &mut dyn Write) -> Outcome {
+    // What was given up was not judged.
+    let judged = runs.iter().filter(|run| !run.judged.findings.is_empty());
+    let again: Vec<(&PreservationRun, Judged)> =
+        judged.filter_map(|run| Some((run, judge(&run.limits, run.trial.as_ref()?)))).collect();
+    let exit = if again.iter().all(|(run, judged)| run.judged == *judged) { Exit::Done } else { Exit::NotSo };
+    if as_json {
+        let all: Vec<&Judged> = again.iter().map(|(_, judged)| judged).collect();
+        return json(&all, out).map(|_| exit);
+    }
+    for (run, judged) in &again {
+        let mark = if run.judged == *judged { "" } else { "  OTHERWISE THAN KEPT" };
+        writeln!(out, "run {}: {}{mark}", run.number, judged.ruling.as_str())?;
+    }
+    writeln!(out, "{} comparisons judged again", again.len())?;
+    Ok(exit)
 }
 
 fn said(name: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {
@@ -191,7 +215,7 @@ fn runs(all: &[PreservationRun], out: &mut dyn Write) -> io::Result<()> {
         let (compared, verdict) = (run.compared.to_string(), run.judged.ruling.as_str().to_owned());
         table.row([run.number.to_string(), compared, verdict, done, run.judged.reason.clone()]);
     }
-    table.write("nothing was compared since the dataplane started", out)
+    table.write("nothing was compared yet", out)
 }
 
 #[cfg(test)]
@@ -199,7 +223,7 @@ mod tests {
     use super::*;
     use weir_appliance_control::message::Compared;
     use weir_appliance_control::resources::Revision;
-    use weir_appliance_experiment::base::{Limits, SLICES, judge};
+    use weir_appliance_experiment::base::{Limits, SLICES};
 
     fn status(cost_ns: u64) -> PreservationStatus {
         let slice = |cost_ns| Sample { forwarded: 500, costed: 500, cost_ns: 500 * cost_ns, ..Sample::default() };
@@ -209,6 +233,7 @@ mod tests {
             compared: Compared::Change { revision: Revision(12), author: "root (uid 0)".repeat(8) },
             began_ms: 1,
             ended_ms: 2,
+            limits: Limits::default(),
             judged: judge(&Limits::default(), &trial),
             done: "taken back as revision 13".to_owned(),
             trial: Some(trial),
@@ -245,6 +270,20 @@ mod tests {
             assert!(page.contains(part), "{part}: {page}");
         }
         assert_eq!(exit(&worse), Exit::NotSo);
+    }
+
+    #[test]
+    fn what_was_kept_otherwise_is_told() {
+        let mut status = status(1_100);
+        let said = |status: &PreservationStatus| {
+            let mut out = Vec::new();
+            let exit = replay(&status.runs, false, &mut out).expect("written");
+            (exit, String::from_utf8(out).expect("text"))
+        };
+        assert_eq!(said(&status), (Exit::Done, "run 1: worse\n1 comparisons judged again\n".to_owned()));
+        status.runs[0].judged.ruling = Ruling::Kept;
+        let (exit, text) = said(&status);
+        assert!(exit == Exit::NotSo && text.contains("OTHERWISE"), "{text}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What changes and features did to the base path.
 
 use serde::{Deserialize, Serialize};
-use weir_appliance_experiment::base::{Judged, Trial};
+use weir_appliance_experiment::base::{Judged, Limits, Trial};
 
 use crate::config::{Gate, Watch};
 use crate::resources::Revision;
@@ -37,7 +37,7 @@ impl std::fmt::Display for Compared {
 /// One comparison that is over.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PreservationRun {
-    /// Its number since the dataplane started, from 1.
+    /// Its number, from 1.
     pub number: u64,
     /// What was compared.
     pub compared: Compared,
@@ -45,6 +45,8 @@ pub struct PreservationRun {
     pub began_ms: u64,
     /// When it was over.
     pub ended_ms: u64,
+    /// What might be lost.
+    pub limits: Limits,
     /// What came out, and what that rests on.
     pub judged: Judged,
     /// What was done about it; empty for nothing.

@@ -206,14 +206,28 @@ pub(super) fn newest(keeper: &Keeper) -> Result<Option<Change>, Problem> {
     Ok(keeper.history(1)?.into_iter().next().and_then(|changes| changes.into_iter().next()))
 }
 
-/// Takes a change back if it is still the last one: one that waits for its confirmation as `weir revert` does, any other as
-/// `weir config rollback`. The revision that is in force then.
+/// The changes of the configuration after revision `known`, oldest first: the newest `most` of them, with their authors.
+///
+/// # Errors
+/// The store cannot be read.
+pub(super) fn since(keeper: &Keeper, known: Option<Revision>, most: usize) -> Result<Vec<(Revision, String)>, Problem> {
+    let rows = keeper.history(most)?;
+    let found = rows.iter().filter_map(|changes| changes.first());
+    let newer = found.filter(|change| known.is_none_or(|known| change.revision > known));
+    let mut all: Vec<_> = newer.map(|change| (change.revision, change.origin.author().to_owned())).collect();
+    all.reverse();
+    Ok(all)
+}
+
+/// Takes a change back if it is still the last one, to what was in force before it: one that waits for its confirmation as
+/// `weir revert` does, any other as `weir config rollback`. The revision that is in force then.
 ///
 /// # Errors
 /// Another change was made since, or as any change.
 pub(super) fn take_back(
     dataplane: &Dataplane,
     revision: Revision,
+    back_to: Revision,
     author: &str,
     reason: &str,
 ) -> Result<Revision, Problem> {
@@ -226,7 +240,7 @@ pub(super) fn take_back(
     if keeper.pending().is_some_and(|pending| pending.revision == revision) {
         return keeper.revert(author, reason, &mut InForce::of(dataplane)).map(|(_, now)| now);
     }
-    let next = keeper.at(Revision(revision.0.saturating_sub(1)))?;
+    let next = keeper.at(back_to)?;
     // What was in force until a moment ago cannot cut the way to the box.
     let manner = Manner { reason: reason.to_owned(), force: true, ..Manner::default() };
     let changed = put(&mut keeper, dataplane, next, author, &manner, None, String::new())?;

@@ -280,6 +280,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
     };
     let pool = Pool::new(parts, inbox, report).counting(supervised.turns());
     let dataplane = Dataplane {
+        gate: gate::Gate::load(&place),
         place,
         started: Instant::now(),
         restarts,
@@ -296,7 +297,6 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
         attached,
         umem: bound.umem,
         chaos: chaos::Chaos::default(),
-        gate: gate::Gate::default(),
         streams,
         health,
         shares,

@@ -10,6 +10,7 @@
 //! business. A feature that the gate has parked for a moment is parked in this process's memory only: whatever ends it, the next
 //! one begins with the feature at work.
 
+mod kept;
 mod meter;
 mod turns;
 
@@ -28,6 +29,7 @@ use weir_appliance_control::taker::FeatureName;
 use weir_appliance_experiment::base::{Judged, Limits, PAIRS, Ruling, SLICES, Sample, Trial, judge};
 
 use super::{Dataplane, changes, lock};
+use crate::place::Place;
 use meter::{Meter, now_ms, wall_ms};
 use turns::Turns;
 
@@ -58,6 +60,20 @@ pub(super) struct Gate {
 struct Change {
     revision: Revision,
     author: String,
+    /// What was in force before it.
+    back_to: Revision,
+    /// The newest revision at which it was the last one: its own, or that of one behind it which was taken back.
+    last: Revision,
+}
+
+/// A comparison that is over.
+struct Over {
+    compared: Compared,
+    limits: Limits,
+    began_ms: u64,
+    judged: Judged,
+    done: String,
+    trial: Trial,
 }
 
 /// What is compared now.
@@ -73,6 +89,8 @@ struct Inner {
     meter: Meter,
     /// [`Gate::installs`], as it was last looked at.
     seen: u64,
+    /// The newest change that is known; none before the first look.
+    known: Option<Revision>,
     reference: VecDeque<Sample>,
     work: Option<Work>,
     /// Frames forwarded a second in the last slice.
@@ -86,7 +104,6 @@ struct Inner {
     /// Why the gate does not run although it is due.
     waits: Option<String>,
     runs: VecDeque<PreservationRun>,
-    number: u64,
     /// A feature that is still to be given back what the gate took.
     owed: Option<FeatureName>,
     complaint: Option<String>,
@@ -104,6 +121,13 @@ fn slice_ms(spec: &PreservationSpec) -> u64 {
 }
 
 impl Gate {
+    /// The gate with what is kept of earlier comparisons.
+    pub(super) fn load(place: &Place) -> Self {
+        let gate = Self::default();
+        lock(&gate.inner).runs = kept::load(place);
+        gate
+    }
+
     /// Something was put in force.
     pub(super) fn installed(&self) {
         self.installs.fetch_add(1, Ordering::Release);
@@ -178,6 +202,9 @@ impl Inner {
     fn tick(&mut self, dataplane: &Dataplane) -> Result<()> {
         let spec = lock(&dataplane.config).preservation();
         self.give_back(dataplane)?;
+        if self.known.is_none() {
+            self.known = changes::newest(&lock(&dataplane.keeper)).ok().flatten().map(|change| change.revision);
+        }
         let installs = dataplane.gate.installs.load(Ordering::Acquire);
         let changed = std::mem::replace(&mut self.seen, installs) != installs;
         if let Some(Work::Feature(_)) = &self.work {
@@ -201,30 +228,35 @@ impl Inner {
         }
     }
 
-    /// A change is in force: what it does is compared with before.
+    /// Something was put in force: what that does is compared with before.
     fn changed(&mut self, dataplane: &Dataplane, spec: &PreservationSpec) -> Result<()> {
-        let newest = changes::newest(&lock(&dataplane.keeper)).map_err(|problem| anyhow::anyhow!("{problem}"))?;
-        let Some(newest) = newest else { return Ok(()) };
-        let (revision, author) = (newest.revision, newest.origin.author().to_owned());
-        let excused = dataplane.gate.excused.load(Ordering::Acquire) == revision.0;
-        if excused || spec.watch == Watch::Off || UNJUDGED.contains(&author.as_str()) {
-            // What is in force now is what later changes are compared with.
-            self.reference.clear();
-            self.work = None;
-            return self.meter.stop(dataplane);
+        let newer = changes::since(&lock(&dataplane.keeper), self.known, CHANGES);
+        let newer = newer.map_err(|problem| anyhow::anyhow!("{problem}"))?;
+        for (revision, author) in newer {
+            self.known = Some(revision);
+            let excused = dataplane.gate.excused.load(Ordering::Acquire) == revision.0;
+            if excused || spec.watch == Watch::Off || UNJUDGED.contains(&author.as_str()) {
+                // What is in force now is what later changes are compared with.
+                self.reference.clear();
+                self.work = None;
+                self.meter.stop(dataplane)?;
+                continue;
+            }
+            let (back_to, last) = (Revision(revision.0.saturating_sub(1)), revision);
+            let change = Change { revision, author, back_to, last };
+            let (mut changes, reference) = match self.work.take() {
+                // The one before is still open: both are compared with what was before it.
+                Some(Work::Change { changes, reference, .. }) => (changes, reference),
+                _ => (Vec::new(), self.reference.iter().cloned().collect()),
+            };
+            if changes.len() >= CHANGES {
+                changes.remove(0);
+            }
+            changes.push(change);
+            self.work = Some(Work::Change { changes, reference, subject: Vec::new(), began_ms: wall_ms() });
+            self.meter.begin(dataplane, slice_ms(spec))?;
         }
-        let change = Change { revision, author };
-        let (mut changes, reference) = match self.work.take() {
-            // The one before is still open: both are compared with what was before it.
-            Some(Work::Change { changes, reference, .. }) => (changes, reference),
-            _ => (Vec::new(), self.reference.iter().cloned().collect()),
-        };
-        if changes.len() >= CHANGES {
-            changes.remove(0);
-        }
-        changes.push(change);
-        self.work = Some(Work::Change { changes, reference, subject: Vec::new(), began_ms: wall_ms() });
-        self.meter.begin(dataplane, slice_ms(spec))
+        Ok(())
     }
 
     /// The next slice after a change, if it is over.
@@ -258,21 +290,21 @@ impl Inner {
             if judged.ruling != Ruling::NoData {
                 self.reference = trial.subject.iter().cloned().collect();
             }
-            return self.keep(compared, began_ms, judged, done, trial);
+            return self.keep(dataplane, Over { compared, limits: limits(spec), began_ms, judged, done, trial });
         }
         tracing::warn!("preservation: {compared} made the base path worse: {}", judged.reason);
         if spec.watch == Watch::RollBack {
             let reason =
                 short_reason(&format!("revision {} made the base path worse: {}", last.revision, judged.reason));
-            match changes::take_back(dataplane, last.revision, AUTHOR, &reason) {
+            match changes::take_back(dataplane, last.last, last.back_to, AUTHOR, &reason) {
                 Ok(now) => {
                     done = format!("taken back as revision {now}");
                     tracing::warn!("preservation: revision {} is {done}", last.revision);
                     self.reference = reference.iter().cloned().collect();
-                    self.seen = dataplane.gate.installs.load(Ordering::Acquire);
+                    self.known = Some(now);
                     // What was changed shortly before is judged in its turn, as it is in force now.
                     if let Some(earlier) = changes.last_mut() {
-                        earlier.revision = now;
+                        earlier.last = now;
                         let subject = Vec::new();
                         self.work = Some(Work::Change { changes, reference, subject, began_ms: wall_ms() });
                     }
@@ -286,15 +318,28 @@ impl Inner {
         } else {
             self.reference.clear();
         }
-        self.keep(compared, began_ms, judged, done, trial);
+        self.keep(dataplane, Over { compared, limits: limits(spec), began_ms, judged, done, trial });
     }
 
-    fn keep(&mut self, compared: Compared, began_ms: u64, judged: Judged, done: String, trial: Trial) {
-        self.number += 1;
-        let (number, ended_ms) = (self.number, wall_ms());
-        let run = PreservationRun { number, compared, began_ms, ended_ms, judged, done, trial: Some(trial) };
+    /// Keeps what came of a comparison, with its slices.
+    fn keep(&mut self, dataplane: &Dataplane, over: Over) {
+        let Over { compared, limits, began_ms, judged, done, trial } = over;
+        let number = self.runs.front().map_or(0, |run| run.number) + 1;
+        let run = PreservationRun {
+            number,
+            compared,
+            began_ms,
+            ended_ms: wall_ms(),
+            limits,
+            judged,
+            done,
+            trial: Some(trial),
+        };
         self.runs.push_front(run);
         self.runs.truncate(KEPT);
+        if let Err(error) = kept::save(&dataplane.place, &self.runs) {
+            tracing::error!("preservation: run {number} is known until the dataplane ends: {error:#}");
+        }
     }
 
     /// Nothing is compared: a slice of the reference now and then, until a change or the gate is due.

@@ -12,7 +12,7 @@ use weir_appliance_experiment::base::{Judged, Ruling, SLICES, Sample, Trial, jud
 
 use super::super::{Dataplane, changes, features, lock};
 use super::meter::{now_ms, wall_ms};
-use super::{AUTHOR, Inner, Work, limits, slice_ms};
+use super::{AUTHOR, Inner, Over, Work, limits, slice_ms};
 
 /// Moments of a run: the feature is parked in the even ones.
 const MOMENTS: usize = 4;
@@ -214,7 +214,8 @@ impl Inner {
         } else {
             tracing::info!("preservation: {name}: {}: {}", judged.ruling.as_str(), judged.reason);
         }
-        self.keep(Compared::Feature { name }, turns.began_ms, judged, done, trial);
+        let (compared, began_ms) = (Compared::Feature { name }, turns.began_ms);
+        self.keep(dataplane, Over { compared, limits: limits(spec), began_ms, judged, done, trial });
     }
 
     /// Ends a run that says nothing; its feature is at work again.
@@ -228,7 +229,9 @@ impl Inner {
         }
         let (ruling, reason) = (Ruling::NoData, format!("given up: {why}"));
         let judged = Judged { ruling, reason, findings: Vec::new() };
-        self.keep(Compared::Feature { name: turns.name }, turns.began_ms, judged, String::new(), turns.trial());
+        let limits = limits(&lock(&dataplane.config).preservation());
+        let (compared, began_ms, trial) = (Compared::Feature { name: turns.name }, turns.began_ms, turns.trial());
+        self.keep(dataplane, Over { compared, limits, began_ms, judged, done: String::new(), trial });
     }
 
     /// Gives a feature back what was taken from it for a moment.
