@@ -265,7 +265,7 @@ mod tests {
         let page = text(&worse);
         assert!(page.lines().all(|line| line.chars().count() <= WIDTH), "{page}");
         for part in
-            ["cost 1100 ns instead of 1000 ns", "████████████████████████", "taken back as revision 13", "without ▆▆"]
+            ["cost 1100 ns instead of 1000 ns", "████████████████████████", "taken back as revision 13", "without ▇▇"]
         {
             assert!(page.contains(part), "{part}: {page}");
         }
