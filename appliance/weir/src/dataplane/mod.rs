@@ -252,7 +252,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
     cards.before_binding(&config)?;
     let mut ports = setup::ports(&config)?;
     let kernel_classes = KernelClasses::of(&classes(&config), ports.len())?;
-    let (health, features) = (health::Health::default(), Features::of(&config));
+    let (health, features, sends) = (health::Health::default(), Features::of(&config), Sends::of(&config));
     let off = features.off(&config);
     let steering = steering::steering(&config, off, &kernel_classes, &ports, &health).map_err(|it| anyhow!("{it}"))?;
     let (cores, shares) = shared_out(&config, &ports, cards.home(), &place)?;
@@ -269,7 +269,6 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
     let (epoll, pool_epoll, pool_wake) = pool_waiting(&bound.rings, &kernel_classes)?;
     let (streams, stream_parts) =
         streams::Streams::make(&config, &kernel_classes, &steering, &report, classifier.flow_key())?.unzip();
-    let sends = Sends::of(&config);
     let parts = Parts {
         queues: bound.queues,
         shares: bound.shares,
