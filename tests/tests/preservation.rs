@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use weir_appliance_control::config::Run;
+use weir_appliance_control::config::{RuleAction, Run};
+use weir_appliance_control::keeper::Manner;
 use weir_appliance_control::message::{
     Answer, Changed, Compared, ConfigRequest, FeatureStanding, HistoryRow, NewRule, PreservationRun,
     PreservationStatus, ProcessState, Request,
@@ -122,11 +123,15 @@ fn changed(answer: Result<Answer, LabError>) -> Changed {
 }
 
 fn add_rule(rig: &Rig, name: &str) -> Changed {
+    changed(rig.appliance.ask(&in_manner(Manner::default(), name)))
+}
+
+/// The request for a rule of this name, made in this manner.
+fn in_manner(manner: Manner, name: &str) -> Request {
     let matches = "udp dport 4000".parse().expect("a match");
     let name = Some(name.parse().expect("a name"));
-    let action = weir_appliance_control::config::RuleAction::Drop;
-    let rule = NewRule { name, matches, action, to: Vec::new(), share: Share::ALL, durable: false };
-    changed(rig.appliance.ask(&Request::SteerAdd { rule, place: None }))
+    let rule = NewRule { name, matches, action: RuleAction::Drop, to: Vec::new(), share: Share::ALL, durable: false };
+    Request::Change { manner, request: Box::new(Request::SteerAdd { rule, place: None }) }
 }
 
 fn rules(rig: &Rig) -> Vec<String> {
@@ -175,7 +180,7 @@ fn a_change_that_makes_messages_late_is_taken_back_and_others_stay() {
     let mut left = 0;
     until(&rig, "slices with messages", |_| {
         left = rig.counters().forwarded;
-        left > 40_000
+        left > 30_000
     });
     let clean = add_rule(&rig, "clean").revision.expect("it differs");
     let found = run(&rig, 2);
@@ -217,6 +222,27 @@ fn a_change_that_makes_messages_late_is_taken_back_and_others_stay() {
     assert!(code == Some(0) && again.contains("4 comparisons judged again"), "{again}");
     let (_, status) = weir(&["status", "--json"]);
     assert!(status.contains("\"preservation\"") && !status.contains("\"trial\""), "status has no raw slices");
+
+    // What is forced stays whatever it does, and opens no window.
+    let until_slices = |what: &str| until(&rig, what, |shown| shown.reference as usize == SLICES);
+    let forced = Manner { force: true, ..Manner::default() };
+    base.late(LATE_NS);
+    changed(rig.appliance.ask(&in_manner(forced, "forced")));
+    until(&rig, "it is noticed", |shown| (shown.reference as usize) < SLICES);
+    until_slices("slices of what was forced");
+    base.late(0);
+    assert_eq!((show(&rig).expect("it answers").runs.len(), rules(&rig).len()), (4, 3));
+
+    // What waits for its confirmation is taken back as by `weir revert`.
+    base.late(10 * LATE_NS);
+    let waits = Manner { confirm_within_s: Some(600), ..Manner::default() };
+    let waiting = changed(rig.appliance.ask(&in_manner(waits, "waits"))).revision.expect("it differs");
+    let found = run(&rig, 5);
+    assert!(found.judged.ruling == Ruling::Worse && found.done.starts_with("taken back as"), "{:?}", found.judged);
+    assert!(found.compared.to_string().starts_with(&format!("revision {waiting} ")), "{}", found.compared);
+    let status = rig.appliance.status().expect("it answers");
+    assert_eq!((status.pending, rules(&rig)[2].as_str(), rules(&rig).len()), (None, "forced", 3));
+    base.late(0);
 
     // Everything that was sent has come.
     let [sent, _] = base.finish();

@@ -52,8 +52,8 @@ pub(super) struct Gate {
     due_ms: AtomicU64,
     /// How often something was put in force.
     installs: AtomicU64,
-    /// The change that shall stay whatever it does.
-    excused: AtomicU64,
+    /// Changes that shall stay whatever they do: the last [`CHANGES`].
+    excused: Mutex<VecDeque<Revision>>,
 }
 
 /// A change whose effect is open.
@@ -135,7 +135,9 @@ impl Gate {
 
     /// A change stays whatever it does to the base path.
     pub(super) fn excuse(&self, revision: Revision) {
-        self.excused.store(revision.0, Ordering::Release);
+        let mut excused = lock(&self.excused);
+        excused.push_front(revision);
+        excused.truncate(CHANGES);
     }
 
     /// How long the main thread may sleep, at most `longest`.
@@ -234,7 +236,7 @@ impl Inner {
         let newer = newer.map_err(|problem| anyhow::anyhow!("{problem}"))?;
         for (revision, author) in newer {
             self.known = Some(revision);
-            let excused = dataplane.gate.excused.load(Ordering::Acquire) == revision.0;
+            let excused = lock(&dataplane.gate.excused).contains(&revision);
             if excused || spec.watch == Watch::Off || UNJUDGED.contains(&author.as_str()) {
                 // What is in force now is what later changes are compared with.
                 self.reference.clear();
