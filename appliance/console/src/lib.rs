@@ -19,6 +19,7 @@ pub mod log;
 pub mod numbers;
 pub mod passport;
 mod placement;
+pub mod preservation;
 pub mod replay;
 pub mod resources;
 pub mod service;

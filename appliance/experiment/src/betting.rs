@@ -41,10 +41,16 @@ impl Bound {
     /// is beyond it, or it is not positive.
     #[must_use]
     pub fn new(tolerated: f64) -> Option<Self> {
+        Self::within(tolerated, AT_MOST)
+    }
+
+    /// The same where a comparison counts at most as `at_most` times what is tolerated.
+    #[must_use]
+    pub fn within(tolerated: f64, at_most: f64) -> Option<Self> {
         if !(tolerated > 0.0 && tolerated < 1.0) {
             return None;
         }
-        let scale = (AT_MOST * tolerated).min(1.0);
+        let scale = (at_most * tolerated).min(1.0);
         Some(Self { scale, mean: tolerated / scale })
     }
 

@@ -42,6 +42,11 @@ pub fn is_measured(metric: Metric, window: &Window) -> bool {
 #[must_use]
 pub fn floor<'a>(metric: Metric, windows: impl Iterator<Item = &'a Window>) -> Option<f64> {
     let found: Vec<f64> = windows.flat_map(|window| with_itself(metric, window)).collect();
+    of(&found)
+}
+
+/// The floor of comparisons of equals.
+pub(crate) fn of(found: &[f64]) -> Option<f64> {
     if found.len() < 2 {
         return None;
     }

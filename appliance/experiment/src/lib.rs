@@ -7,10 +7,13 @@
 //! [`decide`] is a function of what it is given and of nothing else: no clock, no input or output, no state that is kept.
 //! So the raw windows of an experiment, given again, give the same decisions to the byte ([`replay`]).
 //!
+//! What the box itself watches, its base path before and after each change, is judged in [`base`] by the same bets.
+//!
 //! The rule is a sequential test by betting, valid at any look ([`betting`]), on pairs of slices: candidate and control in
 //! the same time, of the same traffic. How much two halves of the control arm differ is measured first ([`floor`]); a
 //! candidate is worse only by what goes beyond that and beyond what the guardrail tolerates.
 
+pub mod base;
 pub mod betting;
 mod decide;
 mod evidence;

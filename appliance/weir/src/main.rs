@@ -41,6 +41,7 @@ use weir_appliance_console::flag::FlagCommand;
 use weir_appliance_console::line;
 use weir_appliance_console::load::{LoadCommand, expanded};
 use weir_appliance_console::log::LogCommand;
+use weir_appliance_console::preservation::PreservationCommand;
 use weir_appliance_console::replay::ReplayArgs;
 use weir_appliance_console::resources::ResourcesArgs;
 use weir_appliance_console::service::ServiceCommand;
@@ -95,6 +96,9 @@ enum Command {
     /// Experiments: a flag's share grows step by step while nothing becomes worse.
     #[command(subcommand)]
     Experiment(ExperimentCommand),
+    /// Preservation: what changes and features do to the base path.
+    #[command(subcommand)]
+    Preservation(PreservationCommand),
     /// Services: virtual addresses whose connections are shared among agents.
     #[command(subcommand)]
     Service(ServiceCommand),
@@ -212,6 +216,7 @@ fn run(command: Command, out: &mut dyn Write) -> Outcome {
         Command::Flag(args) => args.run(out),
         Command::Feature(args) => args.run(out),
         Command::Experiment(args) => args.run(out),
+        Command::Preservation(args) => args.run(out),
         Command::Service(args) => args.run(out),
         Command::Why(args) => match args.flow {
             Some(flow) => args.run_flow(flow, out),

@@ -38,8 +38,11 @@ pub struct Control {
     pub state: u8,
     /// The bits that speak of services; a byte of their own, since they change by themselves.
     pub services: u8,
+    /// Whether forwarded frames are [watched](crate::watched), and the era of their fastest delays: 0 for "not", which is what
+    /// every earlier version wrote here.
+    pub watch: u8,
     /// 0.
-    pub reserved: [u8; 2],
+    pub reserved: u8,
     /// The generation that was given out last; see [`RuleSet::generation`](crate::ruleset::RuleSet::generation). For the
     /// loader only, which finds it here again after a restart.
     pub generation: u32,

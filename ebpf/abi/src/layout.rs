@@ -47,6 +47,8 @@ pub const MAP_SERVICES: &str = "SERVICES";
 pub const MAP_CONNECTIONS: &str = "CONNECTIONS";
 /// Name of the per-CPU map of [`ServiceCount`](crate::services::ServiceCount).
 pub const MAP_SERVICE_COUNTS: &str = "SERVICE_COUNTS";
+/// Name of the per-CPU map with one [`Watched`](crate::watched::Watched).
+pub const MAP_WATCHED: &str = "WATCHED";
 /// Name of the map with the last [`Explanation`](crate::explain::Explanation).
 pub const MAP_EXPLANATION: &str = "EXPLANATION";
 /// Name of the map with the traffic generator's [`Plan`](crate::generator::Plan).

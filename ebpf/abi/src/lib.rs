@@ -27,4 +27,5 @@ pub mod rules;
 pub mod ruleset;
 pub mod services;
 pub mod stream;
+pub mod watched;
 pub mod wrap;

@@ -19,6 +19,7 @@ use weir_ebpf_abi::services::UNSERVED;
 use crate::maps::{COUNTERS, EGRESS, Maps, RULE_COUNTS, SOCKETS};
 use crate::packet::{Packet, first_buffer, frame_length};
 use crate::serve;
+use crate::watch::forwarded;
 
 /// Does what was decided and counts it; gives the XDP return code.
 #[inline(always)]
@@ -55,12 +56,14 @@ pub(crate) fn carry_out(ctx: *mut xdp_md, maps: &Maps, decoded: &Decoded, decisi
                 };
             }
             let Some(agent) = decision.agent else { return pass(counters, decision.reason, bytes) };
+            forwarded(maps, decoded);
             rewrite(Packet::new(ctx), decoded, agent);
             forward(ctx, counters, agent, bytes)
         }
         Action::Deliver => deliver(ctx, maps, counters, decoded, &decision, bytes),
         Action::Mirror => {
             let Some(agent) = decision.agent else { return pass(counters, decision.reason, bytes) };
+            forwarded(maps, decoded);
             rewrite(Packet::new(ctx), decoded, agent);
             mirror(ctx, maps, counters, decoded, &decision, agent, bytes)
         }

@@ -13,11 +13,13 @@ use crate::carry::{carry_out, undo};
 use crate::maps::{EXPLANATION, Maps, SINK};
 use crate::packet::Packet;
 use crate::parts::{decode_frame, decode_inner_frame};
+use crate::watch;
 
 /// Classifies one frame.
 #[xdp(frags)]
 pub(crate) fn classify(ctx: XdpContext) -> u32 {
     let Some(maps) = Maps::open() else { return XDP_PASS };
+    watch::begin(&maps);
     let mut place = MaybeUninit::uninit();
     let decoded = blank(&mut place);
     decode(Packet::new(ctx.ctx), decoded);

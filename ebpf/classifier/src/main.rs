@@ -22,6 +22,8 @@ mod parts;
 mod serve;
 #[cfg(target_arch = "bpf")]
 mod sink;
+#[cfg(target_arch = "bpf")]
+mod watch;
 
 /// The kernel lends some helpers to GPL-compatible programs only.
 #[cfg(target_arch = "bpf")]

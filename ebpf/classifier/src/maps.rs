@@ -20,6 +20,7 @@ use weir_ebpf_abi::services::{
     CONNECTIONS as CONNECTION_ENTRIES, COUNT_ENTRIES, Connection, MAX_SERVICES, ServiceCount, ServiceIndex,
     ServiceTable, table_entry,
 };
+use weir_ebpf_abi::watched::Watched;
 
 use crate::parts::{fingerprint_frame, steer_frame};
 
@@ -52,6 +53,8 @@ pub(crate) static SERVICES: Array<ServiceTable, { 2 * MAX_SERVICES }> = Array::n
 pub(crate) static CONNECTIONS: LruHashMap<u64, Connection, CONNECTION_ENTRIES> = LruHashMap::new();
 #[btf_map]
 pub(crate) static SERVICE_COUNTS: PerCpuArray<ServiceCount, COUNT_ENTRIES> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static WATCHED: PerCpuArray<Watched, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static EXPLANATION: Array<Explanation, 1> = Array::new();
 #[btf_map]

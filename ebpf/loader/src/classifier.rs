@@ -15,6 +15,7 @@ use weir_ebpf_abi::known::KNOWN_SLOTS;
 use weir_ebpf_abi::layout::{self, MAX_EGRESS, MAX_QUEUES, MAX_RULES, program, socket_slot};
 use weir_ebpf_abi::rules::Rule;
 use weir_ebpf_abi::ruleset::RuleSet;
+use weir_ebpf_abi::watched::Watched;
 
 use crate::attach::{self, AttachWish, Attached, Held, chain};
 use crate::compile;
@@ -284,6 +285,28 @@ impl Classifier {
     pub fn remember_flows(&mut self, on: bool) -> Result<(), LoadError> {
         self.control.state = if on { self.control.state | REMEMBERS } else { self.control.state & !REMEMBERS };
         self.write_control()
+    }
+
+    /// Watches what forwarded frames cost and how late they are, in this era, or no longer; off at first, since reading the
+    /// clock costs.
+    ///
+    /// # Errors
+    /// [`LoadError::Map`] when the kernel refuses.
+    pub fn watch_forwarded(&mut self, era: Option<std::num::NonZeroU8>) -> Result<(), LoadError> {
+        self.control.watch = era.map_or(0, std::num::NonZeroU8::get);
+        self.write_control()
+    }
+
+    /// What was counted of forwarded frames while they were watched, since this classifier was loaded, over all CPUs.
+    ///
+    /// # Errors
+    /// [`LoadError::Map`] when the kernel refuses.
+    pub fn watched(&self) -> Result<Watched, LoadError> {
+        let mut sum = Watched::default();
+        for part in per_cpu::<Watched>(&self.lock(), layout::MAP_WATCHED, 0)? {
+            sum.add(&part);
+        }
+        Ok(sum)
     }
 
     /// The sum of all CPUs' counters.

@@ -11,6 +11,7 @@ use weir_ebpf_abi::flow::FlowVerdict;
 use weir_ebpf_abi::generator::Plan;
 use weir_ebpf_abi::ruleset::RuleSet;
 use weir_ebpf_abi::services::{ServiceCount, ServiceIndex, ServiceTable};
+use weir_ebpf_abi::watched::Watched;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::attach::chain;
@@ -40,7 +41,8 @@ values!(
     ServiceCount,
     ServiceIndex,
     ServiceTable,
-    Tally
+    Tally,
+    Watched
 );
 
 /// Reads one entry of an array; for values that fit on the stack.

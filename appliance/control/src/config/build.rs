@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use serde_saphyr::{Location, Spanned};
 
+mod preservation;
 mod supervise;
 mod tcp;
 
@@ -52,6 +53,7 @@ pub(super) fn build(file: &raw::File) -> Result<Config, ConfigError> {
     let log = file.log.as_ref().map(log).transpose()?.unwrap_or_default();
     let tcp = file.tcp.as_ref().map(tcp::tcp).transpose()?.unwrap_or_default();
     let supervise = file.supervise.as_ref().map(supervise::supervise).transpose()?.unwrap_or_default();
+    let preservation = file.preservation.as_ref().map(preservation::preservation).transpose()?.unwrap_or_default();
     let wait = optional(file.wait.as_ref())?.unwrap_or_default();
     Ok(Config {
         interfaces,
@@ -68,6 +70,7 @@ pub(super) fn build(file: &raw::File) -> Result<Config, ConfigError> {
         log,
         tcp,
         supervise,
+        preservation,
         control,
     })
 }

@@ -9,7 +9,7 @@ use super::{Config, ResourceSpec};
 
 /// Keys of the file that change while weir runs. All others are read when it starts: sockets are bound, memory is
 /// taken, processes are started by them.
-const LIVE: [&str; 5] = ["rules", "flags", "program_flags", "agents", "services"];
+const LIVE: [&str; 6] = ["rules", "flags", "program_flags", "agents", "services", "preservation"];
 /// What of a feature changes while weir runs as well: the ends of the paths of its cap and of its worker.
 const LIVE_OF_FEATURE: [&str; 2] = [".send_mbit", ".run"];
 
@@ -37,7 +37,7 @@ fn is_live(path: &str) -> bool {
         || LIVE_RESOURCES.iter().any(|start| path.starts_with(start))
         || LIVE
             .iter()
-            .any(|key| path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', ' '])))
+            .any(|key| path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', ' ', '.'])))
 }
 
 impl Config {
@@ -96,6 +96,7 @@ impl Config {
             program_flags: next.program_flags.clone(),
             agents: next.agents.clone(),
             services: next.services.clone(),
+            preservation: next.preservation,
             ..self.clone()
         }
     }

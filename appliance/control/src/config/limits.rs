@@ -36,6 +36,15 @@ pub const STALL_SECONDS: std::ops::RangeInclusive<u32> = 2..=3600;
 pub const PARK_DEATHS: std::ops::RangeInclusive<u32> = 1..=100;
 /// Seconds in which these deaths count together.
 pub const PARK_WITHIN_SECONDS: std::ops::RangeInclusive<u32> = 1..=3600;
+/// Seconds in which the base path is measured after a change: a hundredth is a slice, and one below 50 ms is as much the
+/// scheduler's as the traffic's.
+pub const PRESERVATION_SECONDS: std::ops::RangeInclusive<u32> = 5..=3600;
+/// Minutes between two runs of the preservation gate.
+pub const GATE_MINUTES: std::ops::RangeInclusive<u32> = 1..=10_080;
+/// Frames a second above which the preservation gate does not run.
+pub const GATE_FRAMES: std::ops::RangeInclusive<u32> = 1..=1_000_000_000;
+/// What the base path may lose, in basis points.
+pub const PRESERVATION_LOSS: std::ops::RangeInclusive<u16> = 1..=5_000;
 /// Addresses that streams are listened for at.
 pub const MAX_LISTEN: usize = 16;
 /// Cap on what a feature sends, in Mbit/s: below one a jumbo frame takes longer than a person waits; the fastest port there

@@ -49,6 +49,7 @@ pub struct Config {
     pub(crate) log: LogSpec,
     pub(crate) tcp: TcpSpec,
     pub(crate) supervise: SuperviseSpec,
+    pub(crate) preservation: PreservationSpec,
     pub(crate) control: ControlSpec,
 }
 
@@ -158,6 +159,11 @@ impl Config {
         self.supervise
     }
 
+    /// What the box watches of its base path.
+    pub fn preservation(&self) -> PreservationSpec {
+        self.preservation
+    }
+
     /// The control socket.
     pub fn control(&self) -> &ControlSpec {
         &self.control
@@ -181,6 +187,7 @@ impl Default for Config {
             log: LogSpec::default(),
             tcp: TcpSpec::default(),
             supervise: SuperviseSpec::default(),
+            preservation: PreservationSpec::default(),
             control: ControlSpec::default(),
         }
     }

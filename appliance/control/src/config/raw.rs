@@ -34,6 +34,7 @@ pub(super) struct File {
     pub(super) log: Option<Log>,
     pub(super) tcp: Option<Tcp>,
     pub(super) supervise: Option<Supervise>,
+    pub(super) preservation: Option<Preservation>,
     pub(super) control: Option<Control>,
 }
 
@@ -233,6 +234,18 @@ pub(super) struct Supervise {
     pub(super) stall_seconds: Option<Text>,
     pub(super) park_deaths: Option<Text>,
     pub(super) park_within_seconds: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Preservation {
+    pub(super) watch: Option<Text>,
+    pub(super) gate: Option<Text>,
+    pub(super) window_seconds: Option<Text>,
+    pub(super) every_minutes: Option<Text>,
+    pub(super) most_frames_per_second: Option<Text>,
+    pub(super) throughput_loss: Option<Text>,
+    pub(super) late_more: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -52,12 +52,14 @@ pub(super) use words;
 
 // Behind the macro, which it uses.
 mod flags;
+mod preservation;
 mod programs;
 mod resources;
 mod services;
 mod supervise;
 
 pub use flags::*;
+pub use preservation::*;
 pub use programs::*;
 pub use resources::*;
 pub use services::*;

@@ -79,6 +79,13 @@ fn known() -> Vec<(&'static str, Value)> {
         ("supervise.stall_seconds", whole(*STALL_SECONDS.start(), *STALL_SECONDS.end())),
         ("supervise.park_deaths", whole(*PARK_DEATHS.start(), *PARK_DEATHS.end())),
         ("supervise.park_within_seconds", whole(*PARK_WITHIN_SECONDS.start(), *PARK_WITHIN_SECONDS.end())),
+        ("preservation.watch", words(Watch::ALL.iter().map(|word| word.as_str()).collect())),
+        ("preservation.gate", words(Gate::ALL.iter().map(|word| word.as_str()).collect())),
+        ("preservation.window_seconds", whole(*PRESERVATION_SECONDS.start(), *PRESERVATION_SECONDS.end())),
+        ("preservation.every_minutes", whole(*GATE_MINUTES.start(), *GATE_MINUTES.end())),
+        ("preservation.most_frames_per_second", whole(*GATE_FRAMES.start(), *GATE_FRAMES.end())),
+        ("preservation.throughput_loss", share()),
+        ("preservation.late_more", share()),
         ("control.socket", of("^/.*[^/]$")),
     ]
 }

@@ -69,7 +69,17 @@ impl Config {
             out,
             "supervise: {{stall_seconds: {stall_seconds}, park_deaths: {park_deaths}, park_within_seconds: {park_within_seconds}}}"
         )?;
+        self.write_preservation(out)?;
         writeln!(out, "control: {{socket: {}}}", quoted(&self.control.socket.to_string_lossy()))
+    }
+
+    fn write_preservation(&self, out: &mut String) -> std::fmt::Result {
+        let PreservationSpec { watch, gate, window_seconds, every_minutes, .. } = self.preservation;
+        let PreservationSpec { most_frames_per_second, throughput_loss, late_more, .. } = self.preservation;
+        writeln!(
+            out,
+            "preservation: {{watch: {watch}, gate: {gate}, window_seconds: {window_seconds}, every_minutes: {every_minutes}, most_frames_per_second: {most_frames_per_second}, throughput_loss: {throughput_loss}, late_more: {late_more}}}"
+        )
     }
 }
 

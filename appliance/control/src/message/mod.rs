@@ -14,6 +14,7 @@ mod line;
 mod log;
 mod loss;
 mod passport;
+mod preservation;
 mod replay;
 mod request;
 mod resources;
@@ -34,6 +35,7 @@ pub use line::{LineError, MAX_LINE_BYTES, read_line, write_line};
 pub use log::{LogRecord, LogSegment, LogSource, LogVerdict};
 pub use loss::Loss;
 pub use passport::{CacheFacts, CardFacts, NodeFacts, NotMeasured, Passport, ProcessorFacts, Rate};
+pub use preservation::{Compared, PreservationRun, PreservationStatus};
 pub use replay::ReplayReport;
 pub use request::{Answer, Done, NewRule, RecordsAnswer, Reply, Request, SLOWEST_FOR, SLOWEST_US, WhyQuestion};
 pub use resources::{

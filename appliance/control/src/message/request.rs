@@ -6,7 +6,8 @@ use weir_appliance_experiment::Spec;
 use super::change::{Changed, ConfigRequest, ConfigValue, HistoryRow};
 use super::{
     AgentStatus, ExperimentReplay, ExperimentShown, ExperimentStatus, FeatureStanding, FlagChange, FlagStatus,
-    FlowExplanation, FlowTuple, HexBytes, ResourcesReport, RuleStatus, ServiceStatus, Status, VariantAnswer, WhyFrame,
+    FlowExplanation, FlowTuple, HexBytes, PreservationStatus, ResourcesReport, RuleStatus, ServiceStatus, Status,
+    VariantAnswer, WhyFrame,
 };
 use crate::config::{AgentSpec, Difference, FlagSpec, RuleSpec, Run, ServiceSpec};
 use crate::keeper::Manner;
@@ -198,6 +199,20 @@ pub enum Request {
         /// Its name.
         name: ExperimentName,
     },
+    /// What changes and features did to the base path.
+    #[serde(rename = "preservation.show")]
+    PreservationShow {
+        /// With the raw slices.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        raw: bool,
+    },
+    /// The preservation gate runs now instead of when it is due.
+    #[serde(rename = "preservation.run")]
+    PreservationRun {
+        /// The feature; whose turn it is if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        feature: Option<FeatureName>,
+    },
     /// Why a flow or a frame goes where it goes.
     #[serde(rename = "why")]
     Why(WhyQuestion),
@@ -289,6 +304,8 @@ pub enum Answer {
     Experiment(Box<ExperimentShown>),
     /// To `experiment.replay`.
     Replayed(ExperimentReplay),
+    /// To `preservation.show`.
+    Preservation(Box<PreservationStatus>),
     /// To `why` about a flow.
     Flow(Box<FlowExplanation>),
     /// To `why` about a frame.
@@ -303,7 +320,7 @@ pub enum Answer {
     Differences(Vec<Difference>),
     /// To `config`, `history`, newest first.
     History(Vec<HistoryRow>),
-    /// To `chaos.slow`, `feature.restart` and `stop`.
+    /// To `chaos.slow`, `feature.restart`, `preservation.run` and `stop`.
     Done(Done),
 }
 

@@ -51,6 +51,9 @@ pub struct Status {
     /// What features have of the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<super::ResourcesReport>,
+    /// How the base path is watched, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preservation: Option<super::PreservationStatus>,
     /// The newest revision of what is in force.
     #[serde(default)]
     pub revision: u64,

@@ -104,6 +104,7 @@ impl Target for InForce<'_> {
         features::tell(self.dataplane, &config);
         features::close(self.dataplane, off);
         self.dataplane.health.look_again();
+        self.dataplane.gate.installed();
         Ok(())
     }
 }
@@ -145,6 +146,8 @@ fn put(
     text: String,
 ) -> Result<Changed, Problem> {
     let revision = keeper.change(next, author, manner, mark, &mut InForce::of(dataplane))?;
+    // Who forces a change knows what it does.
+    revision.filter(|_| manner.force).into_iter().for_each(|revision| dataplane.gate.excuse(revision));
     let text = if revision.is_some() { text } else { "nothing differs from what is in force".to_owned() };
     let confirm_within_s = revision.and(manner.confirm_within_s);
     Ok(Changed { text, saved: confirm_within_s.is_none(), revision, confirm_within_s })
@@ -155,6 +158,8 @@ pub(super) fn kill(dataplane: &Dataplane, author: &str, name: &FlagName, reason:
     let mut keeper = lock(&dataplane.keeper);
     let make = |config: &Config| config.kill_flag(name);
     let revision = keeper.change_at_once(author, reason, make, &mut InForce::of(dataplane))?;
+    // A kill is there to stay, whatever the figures say.
+    revision.into_iter().for_each(|revision| dataplane.gate.excuse(revision));
     let text = flags::killed(keeper.config(), name);
     tracing::warn!("{text}: killed by {author}{}{reason}", if reason.is_empty() { "" } else { ": " });
     Ok(Changed { text, saved: true, revision, confirm_within_s: None })
@@ -191,6 +196,57 @@ pub(super) fn tick(dataplane: &Dataplane) {
         }
         Err(problem) => complain(dataplane, problem),
     }
+}
+
+/// The newest change of the configuration; experiments write their windows into the same store.
+///
+/// # Errors
+/// The store cannot be read.
+pub(super) fn newest(keeper: &Keeper) -> Result<Option<Change>, Problem> {
+    Ok(keeper.history(1)?.into_iter().next().and_then(|changes| changes.into_iter().next()))
+}
+
+/// The changes of the configuration after revision `known`, oldest first: the newest `most` of them, with their authors.
+///
+/// # Errors
+/// The store cannot be read.
+pub(super) fn since(keeper: &Keeper, known: Option<Revision>, most: usize) -> Result<Vec<(Revision, String)>, Problem> {
+    let rows = keeper.history(most)?;
+    let found = rows.iter().filter_map(|changes| changes.first());
+    let newer = found.filter(|change| known.is_none_or(|known| change.revision > known));
+    let mut all: Vec<_> = newer.map(|change| (change.revision, change.origin.author().to_owned())).collect();
+    all.reverse();
+    Ok(all)
+}
+
+/// Takes a change back if it is still the last one, to what was in force before it: one that waits for its confirmation as
+/// `weir revert` does, any other as `weir config rollback`. The revision that is in force then.
+///
+/// # Errors
+/// Another change was made since, or as any change.
+pub(super) fn take_back(
+    dataplane: &Dataplane,
+    revision: Revision,
+    back_to: Revision,
+    author: &str,
+    reason: &str,
+) -> Result<Revision, Problem> {
+    let mut keeper = lock(&dataplane.keeper);
+    let last = newest(&keeper)?.map(|change| change.revision);
+    if last != Some(revision) {
+        let cause = "something else was changed since, so this is not taken back";
+        return Err(Problem::new(format!("revision {revision}"), cause, "see weir config history"));
+    }
+    if keeper.pending().is_some_and(|pending| pending.revision == revision) {
+        return keeper.revert(author, reason, &mut InForce::of(dataplane)).map(|(_, now)| now);
+    }
+    let next = keeper.at(back_to)?;
+    // What was in force until a moment ago cannot cut the way to the box.
+    let manner = Manner { reason: reason.to_owned(), force: true, ..Manner::default() };
+    let changed = put(&mut keeper, dataplane, next, author, &manner, None, String::new())?;
+    changed
+        .revision
+        .ok_or_else(|| Problem::new(format!("revision {revision}"), "nothing differs", "see weir config diff"))
 }
 
 /// The same failure again and again is one line.
@@ -232,9 +288,7 @@ pub(super) fn answer(dataplane: &Dataplane, author: &str, request: ConfigRequest
         }
         ConfigRequest::Rollback { revision, live_only, manner } => {
             let mut keeper = lock(&dataplane.keeper);
-            // The newest change of the configuration: experiments write their windows into the same store.
-            let newest = keeper.history(1)?.first().and_then(|changes| changes.first()).map(|change| change.revision);
-            let newest = newest.map_or_else(|| keeper.revision(), Ok)?;
+            let newest = newest(&keeper)?.map_or_else(|| keeper.revision(), |change| Ok(change.revision))?;
             let back = revision.unwrap_or(Revision(newest.0.saturating_sub(1)));
             let next = keeper.at(back)?;
             let next = if live_only { keeper.config().with_live_part_of(&next) } else { next };

@@ -22,7 +22,7 @@ use weir_ebpf_loader::Classifier;
 use super::classes::KernelClasses;
 use super::setup::Port;
 use super::steering::Steering;
-use super::{Dataplane, changes, experiments, explain, features, flags, lock, services, status};
+use super::{Dataplane, changes, experiments, explain, features, flags, gate, lock, services, status};
 use crate::place::Place;
 use crate::records;
 
@@ -143,6 +143,8 @@ fn answer(dataplane: &Dataplane, author: &str, request: Request) -> Result<Answe
         | Request::ExperimentStop { .. }
         | Request::ExperimentRemove { .. }
         | Request::ExperimentReplay { .. }) => experiments::answer(dataplane, author, request),
+        Request::PreservationShow { raw } => Ok(Answer::Preservation(Box::new(dataplane.gate.shown(dataplane, raw)))),
+        Request::PreservationRun { feature } => gate::ask(dataplane, feature).map(Answer::Done),
         Request::ChaosSlow { feature, delay_us, seconds } => {
             dataplane.chaos.slow(feature, delay_us, seconds).map(Answer::Done)
         }

@@ -33,6 +33,8 @@ use crate::supervise::Heard;
 pub(super) struct Features {
     /// Started features whose worker is not ready yet since they were started: it comes before the first frame.
     awaited: Mutex<TakerSet>,
+    /// Parked for a moment by the preservation gate. Nobody stores it: whoever starts again has nobody in it.
+    resting: Mutex<TakerSet>,
     /// Who has no frames now.
     off: Mutex<TakerSet>,
 }
@@ -42,12 +44,12 @@ impl Features {
     pub(super) fn of(config: &Config) -> Self {
         let all = config.enabled().collect();
         let awaited: TakerSet = TakerSet::without(all, config.not_running());
-        Self { awaited: Mutex::new(awaited), off: Mutex::new(all) }
+        Self { awaited: Mutex::new(awaited), resting: Mutex::default(), off: Mutex::new(all) }
     }
 
     /// Who is to have no frames under `config`.
     pub(super) fn off(&self, config: &Config) -> TakerSet {
-        config.not_running().union(*lock(&self.awaited))
+        config.not_running().union(*lock(&self.awaited)).union(*lock(&self.resting))
     }
 
     /// Who starts with the change from `now` to `next` waits for its worker.
@@ -55,6 +57,11 @@ impl Features {
         let started = now.not_running().without(next.not_running());
         let mut awaited = lock(&self.awaited);
         *awaited = awaited.union(started).without(next.not_running());
+    }
+
+    /// Whether a feature is parked for a moment.
+    pub(super) fn is_resting(&self, name: FeatureName) -> bool {
+        lock(&self.resting).contains(name.taker())
     }
 
     /// Whether a feature is given frames.
@@ -143,7 +150,8 @@ pub(super) fn withhold_all(dataplane: &Dataplane) -> Result<()> {
 
 /// Tells the supervisor which workers shall run.
 pub(super) fn tell(dataplane: &Dataplane, config: &Config) {
-    let wishes = config.enabled().map(|name| (name, config.run(name))).collect();
+    let wish = |name| if dataplane.features.is_resting(name) { Run::Parked } else { config.run(name) };
+    let wishes = config.enabled().map(|name| (name, wish(name))).collect();
     if let Err(error) = dataplane.supervised.say(&Heard::Wishes(wishes)) {
         tracing::error!("workers stay as they are: {error:#}");
     }
@@ -198,6 +206,38 @@ pub(super) fn restart(dataplane: &Dataplane, author: &str, name: FeatureName, re
     let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
     tracing::info!("{name} is started again by {author}{because}");
     Ok(Done { text: format!("{name} finishes what it has and is started again"), saved: true, unsaved_because: None })
+}
+
+/// Parks a feature for a moment, or ends that: then its worker is started, and the first frame comes when it is ready. What is
+/// in force does not change.
+///
+/// # Errors
+/// The kernel refuses; the feature goes on as it was.
+pub(super) fn rest(dataplane: &Dataplane, name: FeatureName, rests: bool) -> Result<()> {
+    let _changes = lock(&dataplane.keeper);
+    let config = lock(&dataplane.config);
+    let set = |rests: bool| {
+        let one: TakerSet = [name].into_iter().collect();
+        let change = |set: &Mutex<TakerSet>, is_in: bool| {
+            let mut set = lock(set);
+            *set = if is_in { set.union(one) } else { set.without(one) };
+        };
+        change(&dataplane.features.resting, rests);
+        // Who was stopped meanwhile is not waited for.
+        change(&dataplane.features.awaited, !rests && config.run(name) == Run::Started);
+    };
+    set(rests);
+    match changes::put_again(dataplane, &config) {
+        Ok(off) => {
+            tell(dataplane, &config);
+            close(dataplane, off);
+            Ok(())
+        }
+        Err(error) => {
+            set(!rests);
+            Err(error)
+        }
+    }
 }
 
 /// Parks a feature that the supervisor has given up: at once, also while a change waits for its confirmation.

@@ -14,6 +14,7 @@ mod experiments;
 mod explain;
 mod features;
 mod flags;
+mod gate;
 mod health;
 mod ledger;
 mod log;
@@ -131,6 +132,7 @@ pub(crate) struct Dataplane {
     log: log::Log,
     chaos: chaos::Chaos,
     experiments: experiments::Experiments,
+    gate: gate::Gate,
     streams: Option<streams::Streams>,
     health: health::Health,
     shares: Shares,
@@ -185,12 +187,13 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32, ledger: Option<&Path>
     features::begin(&dataplane);
     dataplane.supervised.say(&Heard::Ready)?;
     while !stop.load(Ordering::Relaxed) && !dataplane.stopping.load(Ordering::Relaxed) {
-        if let Ok(found) = hostile.recv_timeout(dataplane.experiments.pause(LOOK_EVERY)) {
+        if let Ok(found) = hostile.recv_timeout(dataplane.gate.pause(dataplane.experiments.pause(LOOK_EVERY))) {
             dataplane.takers.evict(found.taker, &because(&found));
         }
         counters::note(&dataplane);
         changes::tick(&dataplane);
         experiments::tick(&dataplane);
+        gate::tick(&dataplane);
         dataplane.shares.tick(&dataplane);
         supervised::look(&dataplane);
         features::tick(&dataplane);
@@ -249,7 +252,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
     cards.before_binding(&config)?;
     let mut ports = setup::ports(&config)?;
     let kernel_classes = KernelClasses::of(&classes(&config), ports.len())?;
-    let (health, features) = (health::Health::default(), Features::of(&config));
+    let (health, features, sends) = (health::Health::default(), Features::of(&config), Sends::of(&config));
     let off = features.off(&config);
     let steering = steering::steering(&config, off, &kernel_classes, &ports, &health).map_err(|it| anyhow!("{it}"))?;
     let (cores, shares) = shared_out(&config, &ports, cards.home(), &place)?;
@@ -266,7 +269,6 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
     let (epoll, pool_epoll, pool_wake) = pool_waiting(&bound.rings, &kernel_classes)?;
     let (streams, stream_parts) =
         streams::Streams::make(&config, &kernel_classes, &steering, &report, classifier.flow_key())?.unzip();
-    let sends = Sends::of(&config);
     let parts = Parts {
         queues: bound.queues,
         shares: bound.shares,
@@ -277,6 +279,7 @@ fn make(place: Place, seed: Seed, keeper: Keeper, restarts: u32, supervised: Sup
     };
     let pool = Pool::new(parts, inbox, report).counting(supervised.turns());
     let dataplane = Dataplane {
+        gate: gate::Gate::load(&place),
         place,
         started: Instant::now(),
         restarts,

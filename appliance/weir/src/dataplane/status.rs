@@ -58,6 +58,7 @@ pub(super) fn status(dataplane: &Dataplane) -> Result<Status> {
         log: dataplane.log.status(),
         streams: dataplane.streams.as_ref().map(super::streams::Streams::status),
         resources: Some(dataplane.shares.report()),
+        preservation: dataplane.gate.status(dataplane, false),
         revision,
         pending,
         flags: flags::status(dataplane),

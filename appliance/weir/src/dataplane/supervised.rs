@@ -188,10 +188,13 @@ pub(super) fn standing(dataplane: &Dataplane, name: &str, taker: Option<&Taker>)
     let child = dataplane.supervised.child(name);
     let last_exit = child.as_ref().and_then(|child| child.last_exit.clone());
     let feature = name.parse().ok();
+    let rests = feature.is_some_and(|feature| dataplane.features.is_resting(feature));
     let why_not = feature.and_then(|feature| features::why_not(&lock(&dataplane.keeper), feature));
+    let why_not = if rests { Some("parked by the preservation gate for a moment".to_owned()) } else { why_not };
     let Some(taker) = taker else {
         // What the supervisor has started and is not attached yet, it takes for running.
         let state = match (dataplane.is_not_to_run(name), child.as_ref().map(|child| child.state)) {
+            _ if rests => ProcessState::Parked,
             (Some(Run::Parked), _) => ProcessState::Parked,
             (Some(_), _) => ProcessState::Stopped,
             (None, None | Some(ProcessState::Running)) => ProcessState::Starting,

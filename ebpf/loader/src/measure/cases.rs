@@ -102,7 +102,7 @@ impl Case {
     }
 
     /// Puts rules, agents and flags in force as the case wants them.
-    pub(super) fn prepare(self, classifier: &mut Classifier, rules: Rules) -> Result<(), LoadError> {
+    pub fn prepare(self, classifier: &mut Classifier, rules: Rules) -> Result<(), LoadError> {
         let everything = FlagTable::of_widths(Match::default(), &[(0, 10_000)]);
         let flags = if self == Case::Deliver { [everything].to_vec() } else { Vec::new() };
         classifier.install_rules(&rules.make(), &flags)?;

@@ -100,6 +100,11 @@ impl Known {
 }
 
 impl Experiments {
+    /// Whether one runs, or still has to bring its flag where it belongs.
+    pub(super) fn are_running(&self) -> bool {
+        lock(&self.all).values().any(|known| known.is_running() || known.stored.before.is_some())
+    }
+
     /// How long the main thread may sleep, at most `longest`.
     pub(super) fn pause(&self, longest: Duration) -> Duration {
         let left = self.due_ms.load(Ordering::Relaxed).saturating_sub(figures::now().monotonic_ms);
