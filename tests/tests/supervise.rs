@@ -11,6 +11,7 @@ use weir_appliance_control::keeper::Manner;
 use weir_appliance_control::message::{
     Answer, ConfigRequest, Counters, FeatureStanding, HexBytes, ProcessStatus, Reply, Request, Status, WhyQuestion,
 };
+use weir_appliance_lab::generate::Sender;
 use weir_appliance_lab::generate::afxdp::XdpSender;
 use weir_appliance_lab::traffic::Traffic;
 use weir_dataplane_io::wait::PidFd;
@@ -72,6 +73,70 @@ fn a_worker_that_hangs_while_frames_wait_is_started_again() {
     assert_eq!(after.dropped.get("taker-died"), Some(&100), "{after:?}");
     let taken = |status: &Status| status.counters.per_taker.get("streaming") == Some(&50);
     rig.appliance.wait_until("the new one takes", DEADLINE, taken).expect("it works");
+}
+
+#[test]
+fn a_worker_that_hangs_before_it_works_is_ended_and_counts_as_dead() {
+    wired!("a_worker_that_hangs_before_it_works_is_ended_and_counts_as_dead");
+    let supervise = "supervise: {stall_seconds: 600, start_seconds: 6, park_deaths: 2}";
+    let config = BOX.replace("supervise: {stall_seconds: 600, park_deaths: 100}", supervise);
+    let mut rig = Rig::try_new(&format!("{config}{TWO}")).unwrap_or_else(|error| panic!("{error}"));
+    let other = rig.appliance.process("worker test2").expect("another worker");
+    let feature = "test1".parse().expect("a feature");
+    let hang = |rig: &Rig, after_hello, seconds| {
+        rig.appliance.ask(&Request::ChaosHang { feature, after_hello, seconds }).expect("it is told");
+    };
+    let (mut sender, mut batches, mut messages) = (rig.sender(), rig.traffic(BATCH, 1), rig.traffic(MESSAGE, 1));
+    let stages = [
+        (false, "has not said a word to the dataplane", "it has not said a word to the dataplane after"),
+        (true, "was lent its rings, and does not work yet", "it was lent its rings and has not come to work after"),
+    ];
+    for (after_hello, shown, ended) in stages {
+        let before = rig.counters();
+        let worked = process(&runs(&mut rig), WORKER).pid;
+        hang(&rig, after_hello, 600);
+        let request = Request::FeatureRestart { name: feature, reason: "a test".into() };
+        rig.appliance.ask(&request).expect("it is started again");
+        let status = wait(&mut rig, "it is seen to hang", |status| {
+            let worker = process(status, WORKER);
+            worker.pid != worked && worker.reason.as_ref().is_some_and(|reason| reason.contains(shown))
+        });
+        let hung = process(&status, WORKER);
+        assert_eq!(hung.state.as_str(), "starting", "{hung:?}");
+        // Its frames pass, and nobody else notices.
+        send(&mut sender, &mut batches, 100);
+        send(&mut sender, &mut messages, 200);
+        for sequence in 0..50 {
+            while !sender.send_bytes(&other_message(sequence)).unwrap_or_else(|error| panic!("{error}")) {}
+            sender.flush().unwrap_or_else(|error| panic!("{error}"));
+        }
+        let after = rig.counters_after(&before, 350);
+        let forwarded = after.forwarded - before.forwarded;
+        let took = |counters: &Counters| counters.per_taker.get("test2").copied().unwrap_or(0);
+        assert_eq!((forwarded, after.dropped_total(), taken(&after)), (200, 0, taken(&before)), "{after:?}");
+        wait(&mut rig, "the other one has its frames", |status| took(&status.counters) == took(&before) + 50);
+        // Each start that hangs counts, and is one too many at last.
+        let status = wait(&mut rig, "it is parked", |status| state(status) == "parked");
+        let reason = process(&status, WORKER).reason.clone().unwrap_or_default();
+        let begins = "parked by supervisor: died 2 times within 60 s; last: hung at its start: ";
+        assert!(reason.starts_with(begins) && reason.contains(ended), "{reason}");
+        assert!(!Path::new(&format!("/proc/{}", hung.pid)).exists(), "what hung is gone");
+        assert_eq!(process(&status, "worker test2").pid, other, "nobody else was started again");
+        hang(&rig, after_hello, 0);
+        set(&rig, Run::Started, "it was mended");
+        runs(&mut rig);
+        send(&mut sender, &mut batches, 100);
+        wait(&mut rig, "it takes again", |status| taken(&status.counters) == taken(&before) + 100);
+    }
+}
+
+/// A message for test2, which has UDP port 9.
+fn other_message(sequence: u32) -> Vec<u8> {
+    let mut frame = small_message(5001, 1, sequence);
+    // Behind Ethernet and IPv4; zero is "no checksum".
+    frame[36..38].copy_from_slice(&9_u16.to_be_bytes());
+    frame[40..42].copy_from_slice(&[0, 0]);
+    frame
 }
 
 #[test]

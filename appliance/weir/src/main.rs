@@ -54,6 +54,7 @@ use weir_appliance_control::problem::Problem;
 
 use place::Place;
 use seed::Seed;
+use supervise::Hang;
 
 /// A kernel-bypass edge appliance: classify in the driver, work on rings, forward in the kernel.
 #[derive(Parser)]
@@ -124,6 +125,9 @@ enum Command {
     Worker {
         /// The feature.
         name: String,
+        /// Hang at this point of the start instead of working, for somebody wants to see what happens.
+        #[arg(long, value_name = "POINT")]
+        hang: Option<Hang>,
         #[command(flatten)]
         process: ProcessArgs,
     },
@@ -226,7 +230,11 @@ fn run(command: Command, out: &mut dyn Write) -> Outcome {
             .and_then(|seed| dataplane::run(process.place(), seed, process.restarts, ledger.as_deref()))
             .map(done)
             .map_err(failure),
-        Command::Worker { name, process } => {
+        Command::Worker { name, hang: Some(hang), process } => {
+            let hung = worker::hang(&name, &process.place(), process.restarts, hang);
+            hung.map(|never| match never {}).map_err(failure)
+        }
+        Command::Worker { name, hang: None, process } => {
             worker::run(&name, &process.place(), process.restarts).map(done).map_err(failure)
         }
     }

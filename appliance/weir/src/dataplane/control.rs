@@ -22,7 +22,7 @@ use weir_ebpf_loader::Classifier;
 use super::classes::KernelClasses;
 use super::setup::Port;
 use super::steering::Steering;
-use super::{Dataplane, changes, experiments, explain, features, flags, lock, services, status};
+use super::{Dataplane, changes, chaos, experiments, explain, features, flags, lock, services, status};
 use crate::place::Place;
 use crate::records;
 
@@ -145,6 +145,9 @@ fn answer(dataplane: &Dataplane, author: &str, request: Request) -> Result<Answe
         | Request::ExperimentReplay { .. }) => experiments::answer(dataplane, author, request),
         Request::ChaosSlow { feature, delay_us, seconds } => {
             dataplane.chaos.slow(feature, delay_us, seconds).map(Answer::Done)
+        }
+        Request::ChaosHang { feature, after_hello, seconds } => {
+            chaos::hang(&dataplane.supervised, feature, after_hello, seconds).map(Answer::Done)
         }
         Request::Change { manner, request } => change(dataplane, author, &manner, *request).map(Answer::Changed),
         Request::Config(request) => changes::answer(dataplane, author, request),

@@ -22,6 +22,7 @@ mod sends;
 pub(crate) mod services;
 mod setup;
 mod shares;
+mod starts;
 mod status;
 pub(crate) mod steering;
 mod streams;

@@ -20,6 +20,7 @@ use weir_dataplane_ring::{HeapMemory, Memory};
 use weir_ebpf_loader::Classifier;
 
 use super::classes::KernelClasses;
+use super::starts::{Stage, Starts};
 use super::takers::{Taker, TakerState};
 use super::{Dataplane, Ring, features, ledger, lock};
 use crate::supervise::{Heard, Progress, Shown, Told};
@@ -42,6 +43,8 @@ pub(super) struct Supervised {
     memory: Option<Arc<dyn Memory>>,
     turns: Arc<Turns>,
     stall: Duration,
+    start_within: Duration,
+    starts: Mutex<Starts>,
     /// A successor takes over at once.
     handing_over: AtomicBool,
     /// The children as they were last told, and when.
@@ -65,6 +68,8 @@ impl Supervised {
             turns: Arc::new(Turns::at(&counted)?),
             memory,
             stall: Duration::from_secs(config.supervise().stall_seconds.into()),
+            start_within: Duration::from_secs(config.supervise().start_seconds.into()),
+            starts: Mutex::default(),
             handing_over: AtomicBool::new(false),
             children: Mutex::new((Instant::now(), Vec::new())),
             watched: Mutex::default(),
@@ -89,6 +94,11 @@ impl Supervised {
         self.handing_over.load(Ordering::Relaxed)
     }
 
+    /// Time that a worker has from its start to its work.
+    pub(super) fn start_within(&self) -> Duration {
+        self.start_within
+    }
+
     /// Where the pool counts its turns.
     pub(super) fn turns(&self) -> Arc<Turns> {
         Arc::clone(&self.turns)
@@ -109,6 +119,17 @@ impl Supervised {
         let passed = told.elapsed().as_millis() as u64; // an uptime
         let child = children.iter().find(|child| child.name == name)?;
         Some(Shown { again_in_ms: child.again_in_ms.map(|left| left.saturating_sub(passed)), ..child.clone() })
+    }
+
+    /// What a process that was started and does not work waits for, once that is worth showing.
+    fn hangs(&self, pid: u32) -> Option<String> {
+        let (stage, still) = lock(&self.starts).of(pid)?;
+        let what = match stage {
+            Stage::Silent => "started, and has not said a word to the dataplane yet",
+            Stage::Lent => "was lent its rings, and does not work yet",
+            Stage::Worked | Stage::Gone => "has let go of its rings, and is still there",
+        };
+        (still >= SHOWN_AFTER.min(self.start_within)).then(|| format!("{what}, for {} s", still.as_secs()))
     }
 
     /// Frames that wait for an attached worker, and for how long it has finished none, once that is worth showing.
@@ -139,6 +160,7 @@ pub(super) fn look(dataplane: &Dataplane) {
     if std::mem::replace(&mut watched.0, turns) == turns {
         return;
     }
+    look_at_starts(dataplane, now);
     let attached = dataplane.takers.features();
     watched.1.retain(|id, _| attached.iter().any(|(taker, _)| taker.id == *id));
     for (taker, feature) in attached {
@@ -151,6 +173,18 @@ pub(super) fn look(dataplane: &Dataplane) {
         let stalled = Heard::Stalled { pid: taker.pid, feature, waiting, seconds: one.still.as_secs() };
         if let Err(error) = supervised.say(&stalled) {
             tracing::error!("worker {feature} stands still, and nobody hears of it: {error:#}");
+        }
+    }
+}
+
+/// Looks who was started and has not come to work.
+fn look_at_starts(dataplane: &Dataplane, now: Instant) {
+    let supervised = &dataplane.supervised;
+    let children = lock(&supervised.children).1.clone();
+    let attached = dataplane.takers.list();
+    for hung in lock(&supervised.starts).look(&children, &attached, supervised.start_within, now) {
+        if let Err(error) = supervised.say(&hung) {
+            tracing::error!("{hung:?}, and nobody hears of it: {error:#}");
         }
     }
 }
@@ -197,8 +231,9 @@ pub(super) fn standing(dataplane: &Dataplane, name: &str, taker: Option<&Taker>)
             (None, None | Some(ProcessState::Running)) => ProcessState::Starting,
             (None, Some(state)) => state,
         };
+        let hangs = child.as_ref().and_then(|child| dataplane.supervised.hangs(child.pid));
         let again_in_ms = child.and_then(|child| child.again_in_ms);
-        return Standing { state, reason: why_not, last_exit, again_in_ms };
+        return Standing { state, reason: hangs.or(why_not), last_exit, again_in_ms };
     };
     let stalled = dataplane.supervised.stalled(taker.id);
     let has_frames = feature.is_none_or(|feature| dataplane.features.is_on(feature));
@@ -210,5 +245,6 @@ pub(super) fn standing(dataplane: &Dataplane, name: &str, taker: Option<&Taker>)
     };
     let say =
         |(waiting, still): (u64, Duration)| format!("{waiting} frames wait, none finished for {} s", still.as_secs());
-    Standing { state, reason: stalled.map(say).or(why_not), last_exit, again_in_ms: None }
+    let reason = stalled.map(say).or_else(|| dataplane.supervised.hangs(taker.pid)).or(why_not);
+    Standing { state, reason, last_exit, again_in_ms: None }
 }

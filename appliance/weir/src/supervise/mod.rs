@@ -1,7 +1,7 @@
 //! `weir up`: starts the dataplane and a worker for each feature, watches them, and starts them again.
 //!
 //! The supervisor owns nothing but its children and the memory of the dataplane's ledger. A worker that dies, or has frames
-//! and finishes none, is started again with back-off; so is a dataplane that dies or no longer turns. With the dataplane its
+//! and finishes none, or hangs before it works, is started again with back-off; so is a dataplane that dies or no longer turns. With the dataplane its
 //! rings are gone, so every worker goes with it and all start afresh. Meanwhile the pinned classifier goes on forwarding base
 //! messages.
 
@@ -22,6 +22,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use weir_appliance_control::client;
 use weir_appliance_control::config::SuperviseSpec;
@@ -39,7 +40,7 @@ use crate::{cards, groups};
 use child::{Child, Death, ending};
 
 pub(crate) use progress::Progress;
-pub(crate) use words::{Heard, Shown, Told};
+pub(crate) use words::{Hang, Heard, Shown, Told};
 
 /// Longest time the dataplane may take to be ready: binding retries a busy queue for some seconds.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -99,6 +100,8 @@ struct Supervisor {
     lines: Option<SyncSender<String>>,
     /// What it was told last: each child, and when it is started again.
     told: Vec<(Shown, Option<Instant>)>,
+    /// Whose workers hang on purpose, where, and until when.
+    hangs: BTreeMap<String, (Hang, Instant)>,
 }
 
 /// Name of the dataplane among the children; features have their own names.
@@ -115,7 +118,7 @@ pub(crate) fn up(place: Place, features: Vec<String>, spec: SuperviseSpec, seed:
     let memory: Arc<dyn Memory> = Arc::new(shared::open_lazily(ledger.as_fd(), Ledger::LENGTH, true)?);
     let turns = Turns::at(&memory)?;
     let workers = features.iter().map(|name| (name.clone(), Child::feature(spec)));
-    let all = workers.chain([(DATAPLANE.to_owned(), Child::restarted(restarts))]);
+    let all = workers.chain([(DATAPLANE.to_owned(), Child::restarted(spec, restarts))]);
     let mut supervisor = Supervisor {
         place,
         seed,
@@ -133,6 +136,7 @@ pub(crate) fn up(place: Place, features: Vec<String>, spec: SuperviseSpec, seed:
         is_ready: false,
         lines: None,
         told: Vec::new(),
+        hangs: BTreeMap::new(),
     };
     let outcome = supervisor.run();
     // The sockets are gone with the processes by now, which hold a card's queues.
@@ -261,6 +265,15 @@ impl Supervisor {
                 };
                 child.kill(&format!("stalled: {waiting} frames wait, none finished for {seconds} s"));
             }
+            Heard::Hung { pid, feature, how } => {
+                if let Some(child) = self.children.get_mut(feature.as_str()).filter(|child| child.pid() == Some(pid)) {
+                    child.hung(&how);
+                }
+            }
+            Heard::Hang { feature, hang, seconds } => {
+                let until = Instant::now() + Duration::from_secs(seconds);
+                self.hangs.insert(feature.as_str().to_owned(), (hang, until));
+            }
         }
     }
 
@@ -377,7 +390,9 @@ impl Supervisor {
         }
         if let Err(error) = self.start(name) {
             tracing::error!("{error:#}");
-            self.children.entry(name.to_owned()).or_default().later(Instant::now());
+            if let Some(child) = self.children.get_mut(name) {
+                child.later(Instant::now());
+            }
         }
     }
 
@@ -438,12 +453,17 @@ impl Supervisor {
             command.args(["dataplane", "--ledger", &ledger]).stdin(Stdio::piped()).stdout(Stdio::piped());
         } else {
             command.args(["worker", name]).stdin(Stdio::null()).stdout(Stdio::null());
+            self.hangs.retain(|_, (_, until)| *until > Instant::now());
+            let hang = self.hangs.get(name).and_then(|(hang, _)| hang.to_possible_value());
+            command.args(hang.iter().flat_map(|hang| ["--hang", hang.get_name()]));
         }
         command.arg("--control").arg(&self.place.control).arg("--state").arg(&self.place.state);
         command.args(["--restarts", &restarts]);
         // Its own process group: Ctrl-C reaches the supervisor, which stops the children in order.
         let mut child = command.process_group(0).spawn().with_context(|| format!("{name} cannot be started"))?;
-        self.children.entry(name.to_owned()).or_default().started(child.id(), Instant::now());
+        if let Some(known) = self.children.get_mut(name) {
+            known.started(child.id(), Instant::now());
+        }
         if let Some(input) = child.stdin.take() {
             self.lines = Some(speak(input, serde_json::to_string(&self.seed)?));
         }
