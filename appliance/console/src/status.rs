@@ -14,7 +14,7 @@ use crate::answer::{Ask, Exit, Outcome, json, unexpected};
 use crate::numbers::{bytes, duration, exact, micros, percent, short};
 use crate::placement;
 use crate::table::{Column, Table, WIDTH, cut};
-use crate::{flag, resources, service};
+use crate::{experiment, flag, resources, service, upgrade};
 
 /// Show the state on one page: ports with their mode, processes, rings, counters, features.
 ///
@@ -65,6 +65,9 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     let weir = &status.weir;
     let head = format!("weir {} on {}, up {}", weir.version, weir.host.name, duration(weir.uptime_s));
     writeln!(out, "{}", cut(&head, WIDTH))?;
+    if let Some(line) = weir.upgrade.as_ref().and_then(upgrade::line) {
+        writeln!(out, "{}", cut(&line, WIDTH))?;
+    }
     if let Some(pending) = &status.pending {
         let reason = if pending.reason.is_empty() { String::new() } else { format!(" ({})", pending.reason) };
         let PendingChange { revision, left_s, author, .. } = pending;
@@ -103,6 +106,9 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     }
     if !status.flags.is_empty() {
         section(out, &flag::table(&status.flags), "")?;
+    }
+    if !status.experiments.is_empty() {
+        section(out, &experiment::table(&status.experiments), "")?;
     }
     if !status.services.is_empty() {
         section(out, &service::table(&status.services), "")?;

@@ -21,6 +21,7 @@ mod service;
 mod status;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod why;
 
 pub use bench::{BenchReport, BenchRow, Better};
@@ -35,7 +36,9 @@ pub use log::{LogRecord, LogSegment, LogSource, LogVerdict};
 pub use loss::Loss;
 pub use passport::{CacheFacts, CardFacts, NodeFacts, NotMeasured, Passport, ProcessorFacts, Rate};
 pub use replay::ReplayReport;
-pub use request::{Answer, Done, NewRule, RecordsAnswer, Reply, Request, SLOWEST_FOR, SLOWEST_US, WhyQuestion};
+pub use request::{
+    Answer, Done, NewRule, RecordsAnswer, Reply, Request, SLOWEST_FOR, SLOWEST_US, UPGRADE_SECONDS, WhyQuestion,
+};
 pub use resources::{
     ControllerStatus, Enforcer, FeatureShare, LeaseEvent, LeaseStatus, ResourceLine, ResourceMachine, ResourcesReport,
 };
@@ -45,6 +48,7 @@ pub use status::{
     MemoryStatus, PlacementStatus, ProcessState, ProcessStatus, QueueStatus, RingStatus, RuleStatus, SendStatus,
     SourceWindow, Status, StreamsStatus, WindowStatus,
 };
+pub use upgrade::{UpgradeState, UpgradeStatus};
 pub use why::{
     FlowExplanation, Fragment, Inner, Ip, MessageFields, MessageKind, Ports, Tunnel, Verdict, WhyFrame, WhyStep,
 };

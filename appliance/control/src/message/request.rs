@@ -242,6 +242,14 @@ pub enum Request {
     /// What concerns the configuration as a whole.
     #[serde(rename = "config")]
     Config(ConfigRequest),
+    /// Another program takes over from the one that runs; the status says what became of it.
+    #[serde(rename = "upgrade")]
+    Upgrade {
+        /// The absolute path of its file.
+        program: std::path::PathBuf,
+        /// Seconds in which its dataplane and workers are to work, in [`UPGRADE_SECONDS`].
+        within_s: u64,
+    },
     /// End in good order.
     #[serde(rename = "stop")]
     Stop,
@@ -251,6 +259,9 @@ pub enum Request {
 pub const SLOWEST_US: u64 = 1_000_000;
 /// The longest that a feature is slow, or hangs, on purpose.
 pub const SLOWEST_FOR: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// Seconds that another program may take until it works: a dataplane alone may wait some seconds for a busy queue.
+pub const UPGRADE_SECONDS: std::ops::RangeInclusive<u64> = 1..=600;
 
 /// What `why` is asked about: `{"op":"why","flow":"10.0.0.1:5000-10.0.0.2:48100/udp"}` or `{"op":"why","frame":"00ff…"}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -314,7 +325,7 @@ pub enum Answer {
     Differences(Vec<Difference>),
     /// To `config`, `history`, newest first.
     History(Vec<HistoryRow>),
-    /// To `chaos.slow`, `chaos.hang`, `feature.restart` and `stop`.
+    /// To `chaos.slow`, `chaos.hang`, `feature.restart`, `upgrade` and `stop`.
     Done(Done),
 }
 

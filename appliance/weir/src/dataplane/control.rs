@@ -22,7 +22,7 @@ use weir_ebpf_loader::Classifier;
 use super::classes::KernelClasses;
 use super::setup::Port;
 use super::steering::Steering;
-use super::{Dataplane, changes, chaos, experiments, explain, features, flags, lock, services, status};
+use super::{Dataplane, changes, chaos, experiments, explain, features, flags, lock, services, status, supervised};
 use crate::place::Place;
 use crate::records;
 
@@ -163,6 +163,9 @@ fn answer(dataplane: &Dataplane, author: &str, request: Request) -> Result<Answe
         | Request::ServiceAdd { .. }
         | Request::ServiceRemove { .. }
         | Request::ServiceDrain { .. }) => change(dataplane, author, &Manner::default(), request).map(Answer::Changed),
+        Request::Upgrade { program, within_s } => {
+            supervised::upgrade(dataplane, author, &program, within_s).map(Answer::Done)
+        }
         Request::Stop => {
             dataplane.stopping.store(true, Ordering::Relaxed);
             Ok(Answer::Done(Done { text: "stopping".into(), saved: true, unsaved_because: None }))

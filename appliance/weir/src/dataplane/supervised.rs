@@ -13,13 +13,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use weir_appliance_control::config::{Config, Run};
-use weir_appliance_control::message::ProcessState;
+use weir_appliance_control::message::{Done, ProcessState, UPGRADE_SECONDS, UpgradeState, UpgradeStatus};
+use weir_appliance_control::problem::Problem;
 use weir_dataplane_pool::class::TakerId;
 use weir_dataplane_pool::ledger::{Ledger, Turns};
 use weir_dataplane_ring::{HeapMemory, Memory};
 use weir_ebpf_loader::Classifier;
 
+use super::changes;
 use super::classes::KernelClasses;
+use super::control::internal;
 use super::starts::{Stage, Starts};
 use super::takers::{Taker, TakerState};
 use super::{Dataplane, Ring, features, ledger, lock};
@@ -47,6 +50,8 @@ pub(super) struct Supervised {
     starts: Mutex<Starts>,
     /// A successor takes over at once.
     handing_over: AtomicBool,
+    /// What became of the last program that was to take over.
+    upgrade: Mutex<Option<UpgradeStatus>>,
     /// The children as they were last told, and when.
     children: Mutex<(Instant, Vec<Shown>)>,
     watched: Mutex<(u64, BTreeMap<TakerId, Watched>)>,
@@ -71,6 +76,7 @@ impl Supervised {
             start_within: Duration::from_secs(config.supervise().start_seconds.into()),
             starts: Mutex::default(),
             handing_over: AtomicBool::new(false),
+            upgrade: Mutex::default(),
             children: Mutex::new((Instant::now(), Vec::new())),
             watched: Mutex::default(),
         })
@@ -92,6 +98,11 @@ impl Supervised {
     /// Whether this process is to end for a successor.
     pub(super) fn is_handing_over(&self) -> bool {
         self.handing_over.load(Ordering::Relaxed)
+    }
+
+    /// What became of the last program that was to take over.
+    pub(super) fn upgrade(&self) -> Option<UpgradeStatus> {
+        lock(&self.upgrade).clone()
     }
 
     /// Time that a worker has from its start to its work.
@@ -139,11 +150,38 @@ impl Supervised {
     }
 }
 
+/// Asks the supervisor to let the program in `file` take over.
+///
+/// # Errors
+/// It cannot now, or not so.
+pub(super) fn upgrade(dataplane: &Dataplane, author: &str, file: &Path, within_s: u64) -> Result<Done, Problem> {
+    let name = file.display().to_string();
+    if !file.is_absolute() {
+        return Err(Problem::new(name, "the box has another folder than you", "write the whole path, from / on"));
+    }
+    if !UPGRADE_SECONDS.contains(&within_s) {
+        let cause = "a program has 1 second to 10 minutes to come to work";
+        return Err(Problem::new(format!("{within_s} s"), cause, "write a time between: --within 30s"));
+    }
+    if let Some(pending) = changes::state(dataplane).1 {
+        let cause = format!("revision {} waits for its confirmation, and would be taken back", pending.revision);
+        return Err(Problem::new(name, cause, "weir confirm keeps it, weir revert takes it back; then try again"));
+    }
+    let under_way = |upgrade: UpgradeStatus| upgrade.state == UpgradeState::UnderWay;
+    if dataplane.supervised.upgrade().is_some_and(under_way) || dataplane.supervised.is_handing_over() {
+        return Err(Problem::new(name, "another program is just taking over", "see what becomes of it: weir status"));
+    }
+    tracing::info!("{author} wants {name} to take over");
+    dataplane.supervised.say(&Heard::Upgrade { program: file.to_owned(), within_s }).map_err(internal)?;
+    Ok(Done { text: format!("{name} is asked what it is"), saved: false, unsaved_because: None })
+}
+
 /// Hears the supervisor for as long as it lives.
 pub(super) fn listen(dataplane: &Arc<Dataplane>) {
     for line in std::io::stdin().lines().map_while(Result::ok) {
         match serde_json::from_str(&line) {
             Ok(Told::HandOver) => dataplane.supervised.handing_over.store(true, Ordering::Relaxed),
+            Ok(Told::Upgrade(upgrade)) => *lock(&dataplane.supervised.upgrade) = Some(upgrade),
             Ok(Told::Parked { feature, reason }) => features::park(dataplane, feature, &reason),
             Ok(Told::Children(children)) => *lock(&dataplane.supervised.children) = (Instant::now(), children),
             Err(error) => tracing::warn!("the supervisor said what nobody understands: {error}: {line}"),

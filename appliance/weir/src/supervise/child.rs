@@ -89,8 +89,10 @@ impl Child {
         }
     }
 
-    /// This program goes on after all.
+    /// This program goes on after all, or another one begins: what the children of before did is forgotten.
     pub(super) fn stay(&mut self) {
+        self.given_up = None;
+        self.breaker.iter_mut().for_each(Breaker::reset);
         (self.run, self.restarts) = (Run::Started, self.restarts.max(1));
     }
 

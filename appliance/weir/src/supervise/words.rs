@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use weir_appliance_control::config::Run;
-use weir_appliance_control::message::ProcessState;
+use weir_appliance_control::message::{ProcessState, UpgradeStatus};
 use weir_appliance_control::taker::FeatureName;
 
 /// What the dataplane says.
@@ -38,6 +39,13 @@ pub(crate) enum Heard {
         feature: FeatureName,
         /// How far it came and for how long it stands there, as the end of a sentence that begins with its name.
         how: String,
+    },
+    /// Somebody wants another program to take over.
+    Upgrade {
+        /// The absolute path of its file.
+        program: PathBuf,
+        /// Seconds in which it has to come to work.
+        within_s: u64,
     },
     /// Workers of a feature that are started from now on are to hang, for somebody wants to see what happens.
     Hang {
@@ -75,6 +83,8 @@ impl fmt::Display for Hang {
 pub(crate) enum Told {
     /// What became of its children: all of them, at every change.
     Children(Vec<Shown>),
+    /// What became of the last program that was to take over.
+    Upgrade(UpgradeStatus),
     /// End, and leave the classifier and all that is forwarded in it to a successor.
     HandOver,
     /// A feature's worker has died too often.
