@@ -1,4 +1,5 @@
 //! Are messages of a stream on their lane once and in order, however they come, and does a slow taker stop the sender?
+#![allow(clippy::print_stdout)] // how many connections the long form got is told on the test's output
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};

@@ -374,8 +374,14 @@ impl Supervisor {
         let now = Instant::now();
         let Some(child) = self.children.get_mut(name) else { return };
         let Some(Death { how, given_up }) = child.exited(pid, status, now) else { return };
-        tracing::warn!("{name}: {how}");
-        if self.is_on_trial() {
+        let on_trial = self.upgrade.as_ref().is_some_and(Upgrade::is_on_trial);
+        // Whoever is woken by this line wants to know whether anything is left to be done.
+        let next = child.due().filter(|_| !on_trial).map(|due| {
+            let forwarded = if name == DATAPLANE { ", base messages are forwarded meanwhile" } else { "" };
+            format!("; the next one starts in {} ms{forwarded}", due.saturating_duration_since(now).as_millis())
+        });
+        tracing::warn!("{}: {how}{}", shown_name(name), next.unwrap_or_default());
+        if on_trial {
             // It is no fault of the feature's, and both are gone soon.
             return self.died_on_trial(name, &how);
         }
@@ -472,10 +478,15 @@ impl Supervisor {
             }
         }
         for (name, child) in self.children.iter_mut().filter(|(_, child)| child.pid().is_some()) {
-            tracing::warn!("{name} did not end within {STOP_WITHIN:?} and is killed");
+            tracing::warn!("{} did not end within {STOP_WITHIN:?} and is killed", shown_name(name));
             child.kill("it did not end when asked");
         }
     }
+}
+
+/// A child as people know it from the status: `dataplane`, `worker streaming`.
+fn shown_name(name: &str) -> String {
+    if name == DATAPLANE { name.to_owned() } else { format!("worker {name}") }
 }
 
 /// Writes lines to a dataplane, `first` before all others. A thread of its own: one that does not read must not hold the

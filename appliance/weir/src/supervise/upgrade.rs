@@ -66,7 +66,12 @@ enum Step {
 impl Upgrade {
     /// The program of whom children are started now, if it is not this one.
     pub(super) fn on_trial(&self) -> Option<&PathBuf> {
-        matches!(self.step, Step::Trial(_)).then_some(&self.file)
+        self.is_on_trial().then_some(&self.file)
+    }
+
+    /// Whether those who run are another program's.
+    pub(super) fn is_on_trial(&self) -> bool {
+        matches!(self.step, Step::Trial(_))
     }
 }
 
@@ -215,11 +220,6 @@ impl Supervisor {
         let late = status.processes.iter().find(|process| !at_work(process.state))?;
         let reason = late.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         Some(format!("its {} is {}{reason}", late.name, late.state.as_str()))
-    }
-
-    /// Whether those who run are another program's.
-    pub(super) fn is_on_trial(&self) -> bool {
-        self.upgrade.as_ref().is_some_and(|upgrade| upgrade.on_trial().is_some())
     }
 
     /// A child of the other program has ended, and nobody had asked it to.
