@@ -164,6 +164,19 @@ impl Rig {
         Self::try_new(&format!("{BOX}{more}")).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// A rig whose box runs [`BOX`] and `more`, starts again soon whoever dies, and gives nobody up: for tests that ask what a
+    /// death costs, not how long the next start waits.
+    ///
+    /// # Panics
+    /// As [`Rig::new`].
+    #[must_use]
+    pub fn soon(more: &str) -> Self {
+        let supervise = "supervise: {stall_seconds: 600, park_deaths: 100, park_within_seconds: 1, \
+            restart_first_ms: 10, restart_most_ms: 50}";
+        let config = BOX.replace("supervise: {stall_seconds: 600, park_deaths: 100}", supervise);
+        Self::try_new(&format!("{config}{more}")).unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// A rig whose box runs this configuration.
     ///
     /// # Errors

@@ -199,10 +199,14 @@ fn no_traffic_holds() {
     let rig = Rig::new(TWO);
     let spec = Spec { patience: 2, ..spec(&[Metric::Lost, Metric::LatencyP99]) };
     create(&rig, spec).expect("it begins");
+    let running = || rig.appliance.status().expect("a status").experiments;
+    let [experiment] = running().try_into().expect("the status names it");
+    assert_eq!((experiment.spec.flag.as_str(), experiment.stage), (flag().as_str(), Stage::Noise), "{experiment:?}");
     let shown = until(&rig, "the end", is_over);
     let (how, why) = ending(&shown);
     assert_eq!(how, Ending::Held, "{shown:?}");
     assert!(why.contains("no data") && why.contains("2 windows in a row"), "{why}");
+    assert!(running().is_empty(), "one that is over is in the list of experiments alone");
     assert!(shown.windows.iter().all(|window| window.decision.verdict == Verdict::Hold && window.decision.no_data));
     assert_eq!(flag_now(&rig).has, share("40%"), "it stays as it is");
     replays(&rig, &shown);

@@ -73,7 +73,7 @@ fn every_frame_of_a_durable_rule_is_in_the_log_once_and_whole() {
 fn what_was_called_durable_outlives_the_dataplane() {
     wired!("what_was_called_durable_outlives_the_dataplane");
     let folder = folder("killed");
-    let mut rig = Rig::new(&config(&folder));
+    let mut rig = Rig::soon(&config(&folder));
     let stop = std::sync::atomic::AtomicBool::new(false);
     let (mut sender, mut traffic) = (rig.sender(), rig.traffic(BATCH, 2));
     let mut promised = 0;

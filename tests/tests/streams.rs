@@ -192,7 +192,7 @@ enum Victim {
 fn what_is_acknowledged_is_in_the_log_once_whoever_dies() {
     wired!("what_is_acknowledged_is_in_the_log_once_whoever_dies");
     let folder = folder("killed");
-    let mut rig = Rig::new(&config(&folder));
+    let mut rig = Rig::soon(&config(&folder));
     let kills = scaled(6, 300);
     let shared = Arc::new(Shared::default());
     let (stop, acknowledged) = (&shared.stop, &shared.acknowledged);

@@ -1,6 +1,7 @@
 //! Does the supervisor see what is wrong with its children, and is only that ended, given up or stopped which shall be?
 
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,8 +10,10 @@ use weir_appliance_control::client;
 use weir_appliance_control::config::Run;
 use weir_appliance_control::keeper::Manner;
 use weir_appliance_control::message::{
-    Answer, ConfigRequest, Counters, FeatureStanding, HexBytes, ProcessStatus, Reply, Request, Status, WhyQuestion,
+    Answer, ConfigRequest, Counters, FeatureStanding, HexBytes, ProcessStatus, Reply, Request, Status, UpgradeState,
+    WhyQuestion,
 };
+use weir_appliance_lab::generate::Sender;
 use weir_appliance_lab::generate::afxdp::XdpSender;
 use weir_appliance_lab::traffic::Traffic;
 use weir_dataplane_io::wait::PidFd;
@@ -72,6 +75,70 @@ fn a_worker_that_hangs_while_frames_wait_is_started_again() {
     assert_eq!(after.dropped.get("taker-died"), Some(&100), "{after:?}");
     let taken = |status: &Status| status.counters.per_taker.get("streaming") == Some(&50);
     rig.appliance.wait_until("the new one takes", DEADLINE, taken).expect("it works");
+}
+
+#[test]
+fn a_worker_that_hangs_before_it_works_is_ended_and_counts_as_dead() {
+    wired!("a_worker_that_hangs_before_it_works_is_ended_and_counts_as_dead");
+    let supervise = "supervise: {stall_seconds: 600, start_seconds: 6, park_deaths: 2}";
+    let config = BOX.replace("supervise: {stall_seconds: 600, park_deaths: 100}", supervise);
+    let mut rig = Rig::try_new(&format!("{config}{TWO}")).unwrap_or_else(|error| panic!("{error}"));
+    let other = rig.appliance.process("worker test2").expect("another worker");
+    let feature = "test1".parse().expect("a feature");
+    let hang = |rig: &Rig, after_hello, seconds| {
+        rig.appliance.ask(&Request::ChaosHang { feature, after_hello, seconds }).expect("it is told");
+    };
+    let (mut sender, mut batches, mut messages) = (rig.sender(), rig.traffic(BATCH, 1), rig.traffic(MESSAGE, 1));
+    let stages = [
+        (false, "has not said a word to the dataplane", "it has not said a word to the dataplane after"),
+        (true, "was lent its rings, and does not work yet", "it was lent its rings and has not come to work after"),
+    ];
+    for (after_hello, shown, ended) in stages {
+        let before = rig.counters();
+        let worked = process(&runs(&mut rig), WORKER).pid;
+        hang(&rig, after_hello, 600);
+        let request = Request::FeatureRestart { name: feature, reason: "a test".into() };
+        rig.appliance.ask(&request).expect("it is started again");
+        let status = wait(&mut rig, "it is seen to hang", |status| {
+            let worker = process(status, WORKER);
+            worker.pid != worked && worker.reason.as_ref().is_some_and(|reason| reason.contains(shown))
+        });
+        let hung = process(&status, WORKER);
+        assert_eq!(hung.state.as_str(), "starting", "{hung:?}");
+        // Its frames pass, and nobody else notices.
+        send(&mut sender, &mut batches, 100);
+        send(&mut sender, &mut messages, 200);
+        for sequence in 0..50 {
+            while !sender.send_bytes(&other_message(sequence)).unwrap_or_else(|error| panic!("{error}")) {}
+            sender.flush().unwrap_or_else(|error| panic!("{error}"));
+        }
+        let after = rig.counters_after(&before, 350);
+        let forwarded = after.forwarded - before.forwarded;
+        let took = |counters: &Counters| counters.per_taker.get("test2").copied().unwrap_or(0);
+        assert_eq!((forwarded, after.dropped_total(), taken(&after)), (200, 0, taken(&before)), "{after:?}");
+        wait(&mut rig, "the other one has its frames", |status| took(&status.counters) == took(&before) + 50);
+        // Each start that hangs counts, and is one too many at last.
+        let status = wait(&mut rig, "it is parked", |status| state(status) == "parked");
+        let reason = process(&status, WORKER).reason.clone().unwrap_or_default();
+        let begins = "parked by supervisor: died 2 times within 60 s; last: hung at its start: ";
+        assert!(reason.starts_with(begins) && reason.contains(ended), "{reason}");
+        assert!(!Path::new(&format!("/proc/{}", hung.pid)).exists(), "what hung is gone");
+        assert_eq!(process(&status, "worker test2").pid, other, "nobody else was started again");
+        hang(&rig, after_hello, 0);
+        set(&rig, Run::Started, "it was mended");
+        runs(&mut rig);
+        send(&mut sender, &mut batches, 100);
+        wait(&mut rig, "it takes again", |status| taken(&status.counters) == taken(&before) + 100);
+    }
+}
+
+/// A message for test2, which has UDP port 9.
+fn other_message(sequence: u32) -> Vec<u8> {
+    let mut frame = small_message(5001, 1, sequence);
+    // Behind Ethernet and IPv4; zero is "no checksum".
+    frame[36..38].copy_from_slice(&9_u16.to_be_bytes());
+    frame[40..42].copy_from_slice(&[0, 0]);
+    frame
 }
 
 #[test]
@@ -248,49 +315,147 @@ fn features_come_and_go_under_load_and_no_frame_is_lost() {
     }
 }
 
-#[test]
-fn another_program_takes_over_and_no_frame_is_lost() {
-    wired!("another_program_takes_over_and_no_frame_is_lost");
-    let folder = std::env::temp_dir().join(format!("weir-upgrade-{}", std::process::id()));
+/// A folder with a copy of this test run's program, of which a box runs.
+fn with_own_program(name: &str) -> (PathBuf, PathBuf, Rig) {
+    let folder = std::env::temp_dir().join(format!("weir-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder");
-    let (lies, next) = (folder.join("weir"), folder.join("next"));
+    let lies = folder.join("weir");
     std::fs::copy(program("weir"), &lies).expect("a program");
-    let mut rig = Rig::with_program(&lies, &format!("{BOX}{TWO}"), 1500, 1, |_| Ok(())).expect("a box");
-    let own = |rig: &Rig| std::fs::read_link(format!("/proc/{}/exe", rig.appliance.pid())).expect("it runs");
-    std::fs::copy(program("weir"), &next).and_then(|_| std::fs::rename(&next, &lies)).expect("another program");
-    assert_ne!(own(&rig), lies, "what runs is not what lies there");
-    // Until it is told to, the box stays of one piece.
-    let worker = rig.appliance.process(WORKER).expect("a worker");
-    kill(worker);
-    wait(&mut rig, "another worker of the same program", |status| {
-        is_running(status, WORKER) && process(status, WORKER).pid != worker
-    });
+    let rig = Rig::with_program(&lies, &format!("{BOX}{TWO}"), 1500, 1, |_| Ok(())).expect("a box");
+    (folder, lies, rig)
+}
+
+/// The program that a box is of.
+fn own(pid: u32) -> PathBuf {
+    std::fs::read_link(format!("/proc/{pid}/exe")).expect("it runs")
+}
+
+/// Does `act` while base messages and frames for test1 flow, and expects that none is lost.
+fn and_no_frame_is_lost(rig: &mut Rig, act: impl FnOnce(&mut Rig)) {
     let (mut sender, mut batches, mut messages) = (rig.sender(), rig.traffic(BATCH, 8), rig.traffic(MESSAGE, 8));
     let before = rig.counters();
-    let dataplane = rig.appliance.process("dataplane").expect("a dataplane");
     let (stop, sent, socket) = (AtomicBool::new(false), AtomicU64::new(0), rig.appliance.socket().to_owned());
     std::thread::scope(|scope| {
         let end = StopOnDrop(&stop);
         scope.spawn(|| {
             feed(&mut sender, [&mut batches, &mut messages], &socket, Duration::from_millis(3), &stop, &sent);
         });
-        wait(&mut rig, "frames are taken", |status| taken(&status.counters) > taken(&before) + 100);
-        let signal = Command::new("kill").args(["-USR2", &rig.appliance.pid().to_string()]).status();
-        assert!(signal.is_ok_and(|status| status.success()), "kill works");
-        wait(&mut rig, "another dataplane", |status| {
-            process(status, "dataplane").pid != dataplane && is_running(status, WORKER)
-        });
+        wait(rig, "frames are taken", |status| taken(&status.counters) > taken(&before) + 100);
+        act(rig);
         let had = taken(&rig.counters());
-        wait(&mut rig, "frames are taken again", |status| taken(&status.counters) > had + 100);
+        wait(rig, "frames are taken again", |status| taken(&status.counters) > had + 100);
         drop(end);
     });
-    assert_eq!(own(&rig), lies, "the same process is another program");
     let sent = sent.load(Ordering::Relaxed);
     let after = rig.counters_after(&before, 2 * sent);
     assert_eq!(after.dropped_total(), before.dropped_total(), "{after:?}");
     assert_eq!(after.forwarded - before.forwarded, sent, "base messages do not notice: {after:?}");
-    wait(&mut rig, "delivered = taken", |status| taken(&status.counters) == status.counters.delivered);
+    wait(rig, "delivered = taken", |status| taken(&status.counters) == status.counters.delivered);
+}
+
+#[test]
+fn another_program_takes_over_and_no_frame_is_lost() {
+    wired!("another_program_takes_over_and_no_frame_is_lost");
+    let (folder, lies, mut rig) = with_own_program("signal");
+    let (next, pid) = (folder.join("next"), rig.appliance.pid());
+    std::fs::copy(program("weir"), &next).and_then(|_| std::fs::rename(&next, &lies)).expect("another program");
+    assert_ne!(own(pid), lies, "what runs is not what lies there");
+    // Until it is told to, the box stays of one piece.
+    let worker = rig.appliance.process(WORKER).expect("a worker");
+    kill(worker);
+    wait(&mut rig, "another worker of the same program", |status| {
+        is_running(status, WORKER) && process(status, WORKER).pid != worker
+    });
+    let dataplane = rig.appliance.process("dataplane").expect("a dataplane");
+    and_no_frame_is_lost(&mut rig, |rig| {
+        let signal = Command::new("kill").args(["-USR2", &pid.to_string()]).status();
+        assert!(signal.is_ok_and(|status| status.success()), "kill works");
+        wait(rig, "the same process is another program", |status| {
+            own(pid) == lies && process(status, "dataplane").pid != dataplane && is_running(status, WORKER)
+        });
+    });
     assert!(rig.appliance.stop(), "it ends by itself with code 0");
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+/// `weir upgrade FILE`: its exit code, and what it says.
+fn upgrade(rig: &Rig, file: &Path, words: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(program("weir"));
+    command.arg("upgrade").arg(file).arg("--socket").arg(rig.appliance.socket()).args(words);
+    let said = command.output().expect("it runs");
+    (said.status.code(), String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned())
+}
+
+#[test]
+fn a_named_program_takes_over_and_says_so() {
+    wired!("a_named_program_takes_over_and_says_so");
+    let (folder, lies, mut rig) = with_own_program("upgrade");
+    let (next, pid) = (folder.join("next"), rig.appliance.pid());
+    std::fs::copy(program("weir"), &next).expect("another program");
+    for (file, number) in [(&next, 1), (&lies, 2)] {
+        and_no_frame_is_lost(&mut rig, |rig| {
+            let (code, said) = upgrade(rig, file, &["--within", "60s"]);
+            assert_eq!(code, Some(0), "{said}");
+            let version = env!("CARGO_PKG_VERSION");
+            assert!(said.contains(&format!("weir {version} has taken over from weir {version}")), "{said}");
+            assert_eq!(&own(pid), file, "the same process is another program");
+            let known = rig.appliance.status().expect("a status").weir.upgrade.expect("it is told");
+            assert_eq!((known.number, known.state), (number, UpgradeState::InForce), "{known:?}");
+        });
+    }
+    assert!(rig.appliance.stop(), "it ends by itself with code 0");
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+/// A program in `folder` that does something else than weir when its first word is `word`.
+fn broken(folder: &Path, name: &str, word: &str, deed: &str, mode: u32) -> PathBuf {
+    let file = folder.join(name);
+    let real = program("weir");
+    let text = format!("#!/bin/sh\ncase \"$1\" in\n{word}) {deed} ;;\nesac\nexec {} \"$@\"\n", real.display());
+    std::fs::write(&file, text).expect("a script");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("its mode");
+    file
+}
+
+#[test]
+fn a_program_that_does_not_work_leaves_the_old_one_in_force() {
+    wired!("a_program_that_does_not_work_leaves_the_old_one_in_force");
+    let (folder, lies, mut rig) = with_own_program("broken");
+    let pid = rig.appliance.pid();
+    let old = "echo '{\"version\": \"0.0.9\", \"layout\": 0, \"pins\": 0}'; exit 0";
+    let cases = [
+        ("plain", "up", "exit 0", 0o644, "not executable"),
+        ("open", "up", "exit 0", 0o777, "can change this file"),
+        ("other", "--version", "echo other 1.0; exit 0", 0o755, "this is not weir"),
+        ("mute", "--version", "exec sleep 1000", 0o755, "it said nothing within 10 s"),
+        ("strict", "up", "echo 'weir: rules: no such rule' >&2; exit 2", 0o755, "code 2: weir: rules: no such rule"),
+        ("old", "up", old, 0o755, "weir 0.0.9 has layout 0.0, older"),
+        ("dies", "dataplane", "exit 3", 0o755, "its dataplane ended with code 3"),
+        ("hangs", "dataplane", "exec sleep 1000", 0o755, "its dataplane is not ready after 4 s"),
+        ("no-worker", "worker", "exit 4", 0o755, "ended with code 4"),
+        ("mute-worker", "worker", "exec sleep 1000", 0o755, "is starting"),
+    ];
+    and_no_frame_is_lost(&mut rig, |rig| {
+        let (code, said) = upgrade(rig, &folder.join("nothing"), &[]);
+        assert!(code == Some(2) && said.contains("name the file of a weir program"), "{said}");
+        for (name, word, deed, mode, why) in cases {
+            let file = broken(&folder, name, word, deed, mode);
+            let (code, said) = upgrade(rig, &file, &["--within", "4s"]);
+            assert_eq!(code, Some(2), "{name}: {said}");
+            assert!(said.contains(why) && said.contains("is still in force"), "{name}: {said}");
+            let status = wait(rig, "it works as before", |status| {
+                is_running(status, WORKER) && is_running(status, "worker test2")
+            });
+            assert_eq!(own(pid), lies, "{name}");
+            let known = status.weir.upgrade.expect("it is told");
+            assert_eq!(known.state, UpgradeState::Refused, "{name}: {known:?}");
+            let parts = ["dataplane", WORKER, "worker test2"];
+            assert!(
+                parts.iter().all(|part| rig.appliance.process(part).is_ok_and(|pid| own(pid) == lies)),
+                "{name}: all is of one piece"
+            );
+        }
+    });
     std::fs::remove_dir_all(&folder).expect("removed");
 }
 

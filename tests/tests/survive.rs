@@ -14,7 +14,7 @@ fn worker(status: &Status) -> Option<(u32, u32)> {
 #[test]
 fn a_worker_killed_again_and_again_loses_only_what_was_on_its_ring() {
     wired!("a_worker_killed_again_and_again_loses_only_what_was_on_its_ring");
-    let mut rig = Rig::new(RULES);
+    let mut rig = Rig::soon(RULES);
     let before = rig.counters();
     let background = Background::start(&rig, BATCH, 20_000.0);
     let mut last = 0;
@@ -45,7 +45,7 @@ fn a_worker_killed_again_and_again_loses_only_what_was_on_its_ring() {
 #[test]
 fn base_forwarding_does_not_notice_that_the_dataplane_dies() {
     wired!("base_forwarding_does_not_notice_that_the_dataplane_dies");
-    let mut rig = Rig::new(RULES);
+    let mut rig = Rig::soon(RULES);
     let before = rig.counters();
     let sunk = rig.sinks[1].count().expect("the sink counts").frames;
     let background = Background::start(&rig, MESSAGE, 20_000.0);
@@ -63,7 +63,7 @@ fn base_forwarding_does_not_notice_that_the_dataplane_dies() {
 #[test]
 fn what_was_on_rings_when_the_dataplane_died_is_counted_as_lost() {
     wired!("what_was_on_rings_when_the_dataplane_died_is_counted_as_lost");
-    let mut rig = Rig::new(RULES);
+    let mut rig = Rig::soon(RULES);
     let ring = 1_024;
     let kills = scaled(2, 100);
     let before = rig.counters();

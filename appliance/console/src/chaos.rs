@@ -15,6 +15,24 @@ use crate::answer::{Ask, Outcome};
 pub enum ChaosCommand {
     /// Make a feature slow: its worker rests after each batch.
     Slow(SlowArgs),
+    /// Make a feature's workers hang at their start; whoever runs goes on.
+    Hang(HangArgs),
+}
+
+/// Whose workers are to hang, and where.
+#[derive(Args, Clone, Debug)]
+pub struct HangArgs {
+    /// The feature.
+    pub feature: FeatureName,
+    /// Hang when they have said who they are and are lent their rings, instead of before they say a word.
+    #[arg(long)]
+    pub after_hello: bool,
+    /// For how long workers are started so; `0` ends it.
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = time)]
+    pub how_long: Duration,
+    /// Whom to ask, and how to print.
+    #[command(flatten)]
+    pub ask: Ask,
 }
 
 /// Who is to be slow, and how slow.
@@ -39,9 +57,16 @@ impl ChaosCommand {
     /// # Errors
     /// Nobody answers, or the request is refused.
     pub fn run(&self, out: &mut dyn Write) -> Outcome {
-        let Self::Slow(SlowArgs { feature, delay, how_long, ask }) = self;
-        let delay_us = delay.as_micros() as u64; // the parser bounds both
-        ask.change(&Request::ChaosSlow { feature: *feature, delay_us, seconds: how_long.as_secs() }, out)
+        match self {
+            Self::Slow(SlowArgs { feature, delay, how_long, ask }) => {
+                let delay_us = delay.as_micros() as u64; // the parser bounds both
+                ask.change(&Request::ChaosSlow { feature: *feature, delay_us, seconds: how_long.as_secs() }, out)
+            }
+            Self::Hang(HangArgs { feature, after_hello, how_long, ask }) => {
+                let (feature, after_hello, seconds) = (*feature, *after_hello, how_long.as_secs());
+                ask.change(&Request::ChaosHang { feature, after_hello, seconds }, out)
+            }
+        }
     }
 }
 

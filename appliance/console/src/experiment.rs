@@ -105,6 +105,20 @@ fn standing(status: &ExperimentStatus) -> String {
 /// # Errors
 /// The output cannot be written.
 pub fn render(all: &[ExperimentStatus], out: &mut dyn Write) -> Outcome {
+    table(all).write("no experiment; begin one with weir experiment create", out)?;
+    Ok(Exit::Done)
+}
+
+/// One that is not over in one line, for a screen that has no more: `canary on base at 5%: at step 1 of 5; waits …`.
+pub(crate) fn line(status: &ExperimentStatus) -> String {
+    let waits = status.waits.as_ref().map(|waits| format!(": {waits}")).unwrap_or_default();
+    let ExperimentStatus { spec, share, windows, .. } = status;
+    let (name, flag, all) = (&spec.name, &spec.flag, spec.windows);
+    format!("{name} on flag {flag} at {share}, {windows}/{all} windows, {}{waits}", standing(status))
+}
+
+/// Experiments with their flags, steps and what they wait for.
+pub(crate) fn table(all: &[ExperimentStatus]) -> Table {
     let mut table = Table::new([
         Column::Name("name"),
         Column::Name("flag"),
@@ -126,8 +140,7 @@ pub fn render(all: &[ExperimentStatus], out: &mut dyn Write) -> Outcome {
             latest.unwrap_or_default(),
         ]);
     }
-    table.write("no experiment; begin one with weir experiment create", out)?;
-    Ok(Exit::Done)
+    table
 }
 
 fn replayed(replay: &ExperimentReplay, as_json: bool, out: &mut dyn Write) -> Outcome {

@@ -29,4 +29,5 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 pub mod top;
+pub mod upgrade;
 pub mod why;

@@ -14,7 +14,7 @@ use crate::answer::{Ask, Exit, Outcome, json, unexpected};
 use crate::numbers::{bytes, duration, exact, micros, percent, short};
 use crate::placement;
 use crate::table::{Column, Table, WIDTH, cut};
-use crate::{flag, resources, service};
+use crate::{experiment, flag, resources, service, upgrade};
 
 /// Show the state on one page: ports with their mode, processes, rings, counters, features.
 ///
@@ -62,16 +62,7 @@ pub(crate) fn sentence(reason: &str) -> &str {
 /// # Errors
 /// The output cannot be written.
 pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
-    let weir = &status.weir;
-    let head = format!("weir {} on {}, up {}", weir.version, weir.host.name, duration(weir.uptime_s));
-    writeln!(out, "{}", cut(&head, WIDTH))?;
-    if let Some(pending) = &status.pending {
-        let reason = if pending.reason.is_empty() { String::new() } else { format!(" ({})", pending.reason) };
-        let PendingChange { revision, left_s, author, .. } = pending;
-        let line =
-            format!("UNCONFIRMED for {left_s} s more: revision {revision} by {author}{reason}; weir confirm keeps it");
-        writeln!(out, "{}", cut(&line, WIDTH))?;
-    }
+    head(status, out)?;
     let mut ports =
         Table::new([Column::Name("port"), Column::Name("mode"), Column::Number("queues"), Column::Text("why")]);
     for port in &status.interfaces {
@@ -101,12 +92,7 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     for line in status.resources.iter().flat_map(resources::status_lines) {
         writeln!(out, "{}", cut(&line, WIDTH))?;
     }
-    if !status.flags.is_empty() {
-        section(out, &flag::table(&status.flags), "")?;
-    }
-    if !status.services.is_empty() {
-        section(out, &service::table(&status.services), "")?;
-    }
+    steering(status, out)?;
     section(out, &processes(status), "no process")?;
     for process in &status.processes {
         for note in process.notes() {
@@ -132,6 +118,38 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     let idle =
         status.cores.idle_cpu_percent.map(|idle| format!("; idle {} of a core", percent(idle))).unwrap_or_default();
     writeln!(out, "{}", cut(&format!("cores   {} ({}){idle}", status.cores.plan, status.cores.source), WIDTH))
+}
+
+/// Which weir this is, and what is about to change.
+fn head(status: &Status, out: &mut dyn Write) -> io::Result<()> {
+    let weir = &status.weir;
+    let head = format!("weir {} on {}, up {}", weir.version, weir.host.name, duration(weir.uptime_s));
+    writeln!(out, "{}", cut(&head, WIDTH))?;
+    if let Some(line) = weir.upgrade.as_ref().and_then(upgrade::line) {
+        writeln!(out, "{}", cut(&line, WIDTH))?;
+    }
+    if let Some(pending) = &status.pending {
+        let reason = if pending.reason.is_empty() { String::new() } else { format!(" ({})", pending.reason) };
+        let PendingChange { revision, left_s, author, .. } = pending;
+        let line =
+            format!("UNCONFIRMED for {left_s} s more: revision {revision} by {author}{reason}; weir confirm keeps it");
+        writeln!(out, "{}", cut(&line, WIDTH))?;
+    }
+    Ok(())
+}
+
+/// Flags, experiments and services, where there are any.
+fn steering(status: &Status, out: &mut dyn Write) -> io::Result<()> {
+    if !status.flags.is_empty() {
+        section(out, &flag::table(&status.flags), "")?;
+    }
+    if !status.experiments.is_empty() {
+        section(out, &experiment::table(&status.experiments), "")?;
+    }
+    if !status.services.is_empty() {
+        section(out, &service::table(&status.services), "")?;
+    }
+    Ok(())
 }
 
 /// What a feature sends, and a second line where it did not send all it named.

@@ -8,9 +8,11 @@ use std::thread;
 use clap::Parser;
 use serde_json::{Value, json};
 use weir_appliance_control::message::{
-    AgentStatus, BenchReport, BenchRow, Better, DoctorReport, FeatureStanding, FlowExplanation, ReplayReport, Request,
-    RuleStatus, WhyFrame, read_line,
+    AgentStatus, BenchReport, BenchRow, Better, DoctorReport, ExperimentStatus, FeatureStanding, FlowExplanation,
+    ReplayReport, Request, RuleStatus, Status, UpgradeState, UpgradeStatus, WhyFrame, read_line,
 };
+use weir_appliance_control::share::Share;
+use weir_appliance_experiment::{Arms, Spec, Stage};
 
 use crate::answer::{Exit, Failure, Outcome};
 use crate::table::WIDTH;
@@ -84,6 +86,64 @@ fn status_is_one_page_and_says_what_is_wrong() {
     let (_, text) = printed(|out| Ok(status::render(&state, out).map(|()| Exit::Done)?));
     assert!(text.contains("dataplane-died          5  it was on a ring when the dataplane died"), "{text}");
     printed(|out| Ok(status::render(&Default::default(), out).map(|()| Exit::Done)?));
+}
+
+/// A state with an experiment that waits, and a program that could not take over.
+fn changing() -> Status {
+    let arms = Arms::Variants { control: "old".to_owned(), candidate: "new".to_owned() };
+    let experiment = ExperimentStatus {
+        spec: Spec::new("canary".to_owned(), "base".to_owned(), arms),
+        stage: Stage::Step(1),
+        share: Share::from_basis_points(2_500).expect("a share"),
+        windows: 3,
+        slices: 0,
+        waits: Some("flag base is off".to_owned()),
+        latest: None,
+        outcome: None,
+        author: "root".to_owned(),
+        reason: String::new(),
+        created_ms: 0,
+        bytes: 0,
+    };
+    let upgrade = UpgradeStatus {
+        number: 1,
+        program: "/opt/weir".to_owned(),
+        state: UpgradeState::Refused,
+        from: "0.1.0".to_owned(),
+        to: None,
+        text: "this is not weir".to_owned(),
+    };
+    let mut state = crate::top::status_for_tests(3);
+    (state.experiments, state.weir.upgrade) = (vec![experiment], Some(upgrade));
+    state
+}
+
+#[test]
+fn status_and_top_name_what_changes_by_itself() {
+    let mut state = changing();
+    let (_, text) = printed(|out| Ok(status::render(&state, out).map(|()| Exit::Done)?));
+    let row = text.lines().find(|line| line.starts_with("canary")).unwrap_or_else(|| panic!("no experiment:\n{text}"));
+    for part in ["base", "25%", "3/", "waits", "flag base is off"] {
+        assert!(row.contains(part), "{part:?} is missing in: {row}");
+    }
+    assert!(text.contains("upgrade refused, weir 0.1.0 is in force: /opt/weir: this is not weir\n"), "{text}");
+    let screen = crate::top::screen_for_tests(&state);
+    let line = screen
+        .lines()
+        .find(|line| line.trim_start().starts_with("experiment "))
+        .unwrap_or_else(|| panic!("none:\n{screen}"));
+    assert!(line.contains("canary on flag base at 25%, 3/") && line.contains("waits"), "{line}");
+    assert!(
+        screen.lines().any(|line| line.trim_start().starts_with("program ") && line.contains("refused")),
+        "{screen}"
+    );
+    // Whoever reads JSON has all of it, and nothing where there is none.
+    let json = serde_json::to_value(&state).expect("JSON");
+    assert_eq!(json["experiments"][0]["waits"], "flag base is off");
+    assert_eq!(json["weir"]["upgrade"]["state"], "refused");
+    (state.experiments, state.weir.upgrade) = (Vec::new(), None);
+    let json = serde_json::to_value(&state).expect("JSON");
+    assert!(json.get("experiments").is_none() && json["weir"].get("upgrade").is_none(), "{json}");
 }
 
 #[test]

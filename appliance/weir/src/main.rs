@@ -48,6 +48,7 @@ use weir_appliance_console::service::ServiceCommand;
 use weir_appliance_console::status::StatusArgs;
 use weir_appliance_console::steer::SteerCommand;
 use weir_appliance_console::top::TopArgs;
+use weir_appliance_console::upgrade::UpgradeArgs;
 use weir_appliance_console::why::WhyArgs;
 use weir_appliance_control::config_file;
 use weir_appliance_control::name::InterfaceName;
@@ -55,6 +56,7 @@ use weir_appliance_control::problem::Problem;
 
 use place::Place;
 use seed::Seed;
+use supervise::{Hang, Program};
 
 /// A kernel-bypass edge appliance: classify in the driver, work on rings, forward in the kernel.
 #[derive(Parser)]
@@ -70,6 +72,7 @@ enum Command {
     Up(UpArgs),
     /// Take away what a killed weir left: pins, links, sockets. Traffic goes back to the stack.
     Down(DownArgs),
+    Upgrade(UpgradeArgs),
     Status(StatusArgs),
     Top(TopArgs),
     Resources(ResourcesArgs),
@@ -128,6 +131,9 @@ enum Command {
     Worker {
         /// The feature.
         name: String,
+        /// Hang at this point of the start instead of working, for somebody wants to see what happens.
+        #[arg(long, value_name = "POINT")]
+        hang: Option<Hang>,
         #[command(flatten)]
         process: ProcessArgs,
     },
@@ -150,6 +156,9 @@ struct UpArgs {
     /// The control socket, instead of the configuration's.
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Read the files, say what this program takes over from another one, and end.
+    #[arg(long, hide = true)]
+    check: bool,
 }
 
 #[derive(clap::Args)]
@@ -198,8 +207,9 @@ fn log_to_stderr() {
 
 fn run(command: Command, out: &mut dyn Write) -> Outcome {
     match command {
-        Command::Up(args) => up(&args).map_err(failure),
+        Command::Up(args) => up(&args, out).map_err(failure),
         Command::Down(args) => offline::down(&args.socket, out).map_err(failure),
+        Command::Upgrade(args) => args.run(out),
         Command::Status(args) => args.run(out),
         Command::Top(args) => args.run(out),
         Command::Resources(args) => match &args.file {
@@ -231,7 +241,11 @@ fn run(command: Command, out: &mut dyn Write) -> Outcome {
             .and_then(|seed| dataplane::run(process.place(), seed, process.restarts, ledger.as_deref()))
             .map(done)
             .map_err(failure),
-        Command::Worker { name, process } => {
+        Command::Worker { name, hang: Some(hang), process } => {
+            let hung = worker::hang(&name, &process.place(), process.restarts, hang);
+            hung.map(|never| match never {}).map_err(failure)
+        }
+        Command::Worker { name, hang: None, process } => {
             worker::run(&name, &process.place(), process.restarts).map(done).map_err(failure)
         }
     }
@@ -256,7 +270,7 @@ impl ProcessArgs {
 }
 
 /// `weir up`: the files are read here, once; what is in force is the store's business.
-fn up(args: &UpArgs) -> anyhow::Result<Exit> {
+fn up(args: &UpArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
     // A worker would refuse it too, again and again.
     instructions::chosen()?;
     let overlays =
@@ -269,6 +283,10 @@ fn up(args: &UpArgs) -> anyhow::Result<Exit> {
     };
     let seed = read()?;
     let config = seed.config()?.config;
+    if args.check {
+        writeln!(out, "{}", serde_json::to_string(&Program::own())?)?;
+        return Ok(Exit::Done);
+    }
     let control = &config.control().socket;
     let state = args.state.clone().unwrap_or_else(|| seed::state_beside(control));
     let place = Place::of(&state, control);

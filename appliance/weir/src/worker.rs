@@ -1,13 +1,34 @@
 //! `weir worker NAME`: one feature in a process of its own.
 
+use std::convert::Infallible;
+
 use anyhow::{Context, Result, bail};
+use weir_dataplane_io::fds::Channel;
 use weir_features_streaming::Streaming;
+use weir_features_worker::attach::Hello;
 use weir_features_worker::audit::Audit;
 use weir_features_worker::feature::Feature;
 use weir_features_worker::process::{self, Ending};
+use zerocopy::IntoBytes;
 
 use crate::instructions;
 use crate::place::Place;
+use crate::supervise::Hang;
+
+/// Stands for ever at this point of a worker's start, as one does that waits for what never comes (`weir chaos hang`).
+///
+/// # Errors
+/// The dataplane is not there to be told who hangs.
+pub(crate) fn hang(name: &str, place: &Place, restarts: u32, hang: Hang) -> Result<Infallible> {
+    tracing::warn!("worker {name} hangs on purpose");
+    let connection = (hang == Hang::AfterHello).then(|| Channel::connect(&place.attach)).transpose()?;
+    if let Some(connection) = &connection {
+        connection.send(Hello::new(name, restarts).as_bytes(), &[])?;
+    }
+    loop {
+        std::thread::park();
+    }
+}
 
 /// Runs the worker of the feature `name` until the dataplane stops it or ends.
 ///

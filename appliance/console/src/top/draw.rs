@@ -175,6 +175,8 @@ fn list(view: &View, mut lines: Vec<Line<'static>>, detail: Vec<Line<'static>>, 
 /// Something of everything: frames whole, then each list with what room there is.
 fn overview(view: &View, status: &Status, width: usize, room: usize) -> Vec<Line<'static>> {
     let mut lines = panel::frames(view, status, width);
+    // What changes the box by itself comes before what it does, two lines at most: weir status has the rest.
+    lines.extend(panel::changing(view, status, width).into_iter().take(2));
     let lists = [
         panel::ports(view, status, width),
         panel::rings(view, status, width),

@@ -14,7 +14,7 @@ mod watch;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-pub(crate) use tests::status as status_for_tests;
+pub(crate) use tests::{screen as screen_for_tests, status as status_for_tests};
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;

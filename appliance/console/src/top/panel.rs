@@ -115,6 +115,18 @@ pub(super) fn takers(view: &View, status: &Status, width: usize) -> Vec<Line<'st
     vec![Row::new(width, &view.symbols).text("taken by", 9, PLAIN).rest(&all.join(view.symbols.dot()), GOOD)]
 }
 
+/// Experiments that are not over, and a program that is just taking over or was refused.
+pub(super) fn changing(view: &View, status: &Status, width: usize) -> Vec<Line<'static>> {
+    let row = |what: &str, text: &str, style| Row::new(width, &view.symbols).text(what, 10, PLAIN).rest(text, style);
+    let upgrade = status.weir.upgrade.as_ref().and_then(crate::upgrade::line);
+    let upgrade = upgrade.map(|line| row("program", &line, LESS));
+    let experiments = status.experiments.iter().map(|experiment| {
+        let style = if experiment.waits.is_some() { LESS } else { GOOD };
+        row("experiment", &crate::experiment::line(experiment), style)
+    });
+    upgrade.into_iter().chain(experiments).collect()
+}
+
 /// Interfaces with mode and reason.
 pub(super) fn ports(view: &View, status: &Status, width: usize) -> Vec<Line<'static>> {
     let mut lines = vec![title("Ports", width, view.symbols)];

@@ -59,6 +59,13 @@ fn absent() -> Problem {
     )
 }
 
+/// The first page of this state.
+pub(crate) fn screen(status: &Status) -> String {
+    let mut view = View::new(Symbols::Unicode);
+    view.update(0.0, Ok(status.clone()));
+    text(&render(&view, 80, 24))
+}
+
 /// A view after some looks, half a second apart.
 fn view(symbols: Symbols) -> View {
     let mut view = View::new(symbols);

@@ -32,6 +32,10 @@ pub const STREAM_CREDIT: std::ops::RangeInclusive<u32> = 1..=1_048_576;
 pub const STREAM_STALL_SECONDS: std::ops::RangeInclusive<u32> = 1..=3600;
 /// Seconds without progress after which a process counts as stalled: one that rests on purpose rests for a second at most.
 pub const STALL_SECONDS: std::ops::RangeInclusive<u32> = 2..=3600;
+/// Seconds from a worker's start to its first heartbeat, after which it counts as hung. On a loaded machine it takes one or two.
+pub const START_SECONDS: std::ops::RangeInclusive<u32> = 2..=3600;
+/// Milliseconds before a process that died is started again: shorter ones would only burn a core, longer ones are an outage.
+pub const RESTART_MS: std::ops::RangeInclusive<u32> = 10..=600_000;
 /// Deaths of a feature that park it.
 pub const PARK_DEATHS: std::ops::RangeInclusive<u32> = 1..=100;
 /// Seconds in which these deaths count together.

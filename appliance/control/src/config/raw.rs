@@ -232,8 +232,11 @@ pub(super) struct Tcp {
 #[serde(deny_unknown_fields)]
 pub(super) struct Supervise {
     pub(super) stall_seconds: Option<Text>,
+    pub(super) start_seconds: Option<Text>,
     pub(super) park_deaths: Option<Text>,
     pub(super) park_within_seconds: Option<Text>,
+    pub(super) restart_first_ms: Option<Text>,
+    pub(super) restart_most_ms: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -64,11 +64,21 @@ impl Config {
             out,
             "tcp: {{listen: [{listen}], connections: {connections}, buffers_mib: {buffers_mib}, credit: {credit}, stall_seconds: {stall_seconds}}}"
         )?;
-        let SuperviseSpec { stall_seconds, park_deaths, park_within_seconds } = self.supervise;
-        writeln!(
-            out,
-            "supervise: {{stall_seconds: {stall_seconds}, park_deaths: {park_deaths}, park_within_seconds: {park_within_seconds}}}"
-        )?;
+        let SuperviseSpec {
+            stall_seconds,
+            start_seconds,
+            park_deaths,
+            park_within_seconds,
+            restart_first_ms,
+            restart_most_ms,
+        } = self.supervise;
+        writeln!(out, "supervise:")?;
+        writeln!(out, "  stall_seconds: {stall_seconds}")?;
+        writeln!(out, "  start_seconds: {start_seconds}")?;
+        writeln!(out, "  park_deaths: {park_deaths}")?;
+        writeln!(out, "  park_within_seconds: {park_within_seconds}")?;
+        writeln!(out, "  restart_first_ms: {restart_first_ms}")?;
+        writeln!(out, "  restart_most_ms: {restart_most_ms}")?;
         self.write_preservation(out)?;
         writeln!(out, "control: {{socket: {}}}", quoted(&self.control.socket.to_string_lossy()))
     }

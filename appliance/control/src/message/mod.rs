@@ -22,6 +22,7 @@ mod service;
 mod status;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod why;
 
 pub use bench::{BenchReport, BenchRow, Better};
@@ -37,7 +38,9 @@ pub use loss::Loss;
 pub use passport::{CacheFacts, CardFacts, NodeFacts, NotMeasured, Passport, ProcessorFacts, Rate};
 pub use preservation::{Compared, PreservationRun, PreservationStatus};
 pub use replay::ReplayReport;
-pub use request::{Answer, Done, NewRule, RecordsAnswer, Reply, Request, SLOWEST_FOR, SLOWEST_US, WhyQuestion};
+pub use request::{
+    Answer, Done, NewRule, RecordsAnswer, Reply, Request, SLOWEST_FOR, SLOWEST_US, UPGRADE_SECONDS, WhyQuestion,
+};
 pub use resources::{
     ControllerStatus, Enforcer, FeatureShare, LeaseEvent, LeaseStatus, ResourceLine, ResourceMachine, ResourcesReport,
 };
@@ -47,6 +50,7 @@ pub use status::{
     MemoryStatus, PlacementStatus, ProcessState, ProcessStatus, QueueStatus, RingStatus, RuleStatus, SendStatus,
     SourceWindow, Status, StreamsStatus, WindowStatus,
 };
+pub use upgrade::{UpgradeState, UpgradeStatus};
 pub use why::{
     FlowExplanation, Fragment, Inner, Ip, MessageFields, MessageKind, Ports, Tunnel, Verdict, WhyFrame, WhyStep,
 };

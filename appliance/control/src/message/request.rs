@@ -234,6 +234,17 @@ pub enum Request {
         /// For how many seconds; then it ends by itself.
         seconds: u64,
     },
+    /// Make a feature's workers hang at their start on purpose.
+    #[serde(rename = "chaos.hang")]
+    ChaosHang {
+        /// The feature.
+        feature: FeatureName,
+        /// Whether they say who they are before they hang, and so are lent their rings; else they never say a word.
+        #[serde(default)]
+        after_hello: bool,
+        /// For how many seconds workers are started so; 0 ends it.
+        seconds: u64,
+    },
     /// A change of rules or agents in this manner: `{"op":"change","reason":"…","request":{"op":"steer.add",…}}`.
     #[serde(rename = "change")]
     Change {
@@ -246,6 +257,14 @@ pub enum Request {
     /// What concerns the configuration as a whole.
     #[serde(rename = "config")]
     Config(ConfigRequest),
+    /// Another program takes over from the one that runs; the status says what became of it.
+    #[serde(rename = "upgrade")]
+    Upgrade {
+        /// The absolute path of its file.
+        program: std::path::PathBuf,
+        /// Seconds in which its dataplane and workers are to work, in [`UPGRADE_SECONDS`].
+        within_s: u64,
+    },
     /// End in good order.
     #[serde(rename = "stop")]
     Stop,
@@ -253,8 +272,11 @@ pub enum Request {
 
 /// The longest that a worker rests after a batch on purpose, in microseconds.
 pub const SLOWEST_US: u64 = 1_000_000;
-/// The longest that a feature is slow on purpose.
+/// The longest that a feature is slow, or hangs, on purpose.
 pub const SLOWEST_FOR: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// Seconds that another program may take until it works: a dataplane alone may wait some seconds for a busy queue.
+pub const UPGRADE_SECONDS: std::ops::RangeInclusive<u64> = 1..=600;
 
 /// What `why` is asked about: `{"op":"why","flow":"10.0.0.1:5000-10.0.0.2:48100/udp"}` or `{"op":"why","frame":"00ff…"}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -320,7 +342,7 @@ pub enum Answer {
     Differences(Vec<Difference>),
     /// To `config`, `history`, newest first.
     History(Vec<HistoryRow>),
-    /// To `chaos.slow`, `feature.restart`, `preservation.run` and `stop`.
+    /// To `chaos.slow`, `chaos.hang`, `feature.restart`, `preservation.run`, `upgrade` and `stop`.
     Done(Done),
 }
 

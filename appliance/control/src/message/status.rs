@@ -39,6 +39,9 @@ pub struct Status {
     /// The flags.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flags: Vec<super::FlagStatus>,
+    /// The experiments that are not over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub experiments: Vec<super::ExperimentStatus>,
     /// The services.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<super::ServiceStatus>,
@@ -135,6 +138,9 @@ pub struct Identity {
     pub uptime_s: f64,
     /// The host.
     pub host: Host,
+    /// The last program that was to take over, and what became of it, if one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<super::UpgradeStatus>,
 }
 
 /// The host, as figures name it.

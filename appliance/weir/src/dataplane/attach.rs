@@ -35,7 +35,7 @@ const DRAIN_EVERY: Duration = Duration::from_millis(50);
 const NOBODY: u32 = 65_534;
 /// Tag of the takers' kicks in the pool's epoll instance; nobody looks at it.
 pub(super) const KICK: u64 = 1;
-/// Time a worker has to say who it is and to be ready.
+/// Time that the owners of rings have to let a worker in.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Accepts workers for as long as the process lives.
@@ -64,7 +64,7 @@ pub(super) fn serve(dataplane: &Arc<Dataplane>, listener: &Listener) {
 fn attend(dataplane: &Arc<Dataplane>, connection: &Channel) -> Result<()> {
     let mut words = Epoll::new()?;
     words.add(connection, 0, Trigger::Level)?;
-    let hello = read_hello(connection, &mut words)?;
+    let hello = read_hello(connection, &mut words, dataplane.supervised.start_within())?;
     let name =
         hello.name().map(str::to_owned).ok_or_else(|| anyhow!("a worker's name is not text; it is turned away"))?;
     let pid = connection.peer()?.pid;
@@ -107,9 +107,10 @@ fn leave(dataplane: &Dataplane, id: TakerId) {
     }
 }
 
-fn read_hello(connection: &Channel, words: &mut Epoll) -> Result<Hello> {
-    if words.wait(Some(HANDSHAKE_WITHIN))?.next().is_none() {
-        bail!("a worker said nothing within {HANDSHAKE_WITHIN:?}; it is turned away");
+fn read_hello(connection: &Channel, words: &mut Epoll, within: Duration) -> Result<Hello> {
+    if words.wait(Some(within))?.next().is_none() {
+        let pid = connection.peer().map_or(0, |peer| peer.pid);
+        bail!("process {pid} came as a worker and said nothing within {within:?}; it is turned away");
     }
     let mut bytes = [0_u8; size_of::<Hello>()];
     let length = connection.receive(&mut bytes)?.length;

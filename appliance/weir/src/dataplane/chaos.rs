@@ -1,4 +1,4 @@
-//! What somebody breaks on purpose, to see that the rest does not notice: so far a feature that is slow.
+//! What somebody breaks on purpose, to see that the rest does not notice: a feature that is slow, or hangs at its start.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -8,7 +8,10 @@ use weir_appliance_control::message::{Done, SLOWEST_FOR, SLOWEST_US};
 use weir_appliance_control::problem::Problem;
 use weir_appliance_control::taker::FeatureName;
 
+use super::control::internal;
 use super::lock;
+use super::supervised::Supervised;
+use crate::supervise::{Hang, Heard};
 
 /// A wish, and when it ends by itself.
 struct Slow {
@@ -38,11 +41,7 @@ impl Chaos {
         }
         let time = Duration::from_secs(seconds);
         if time > SLOWEST_FOR || seconds == 0 {
-            return Err(Problem::new(
-                format!("{seconds} s"),
-                "a feature is slow on purpose for 1 second to 1 hour",
-                "write a time between, and ask again when it is over",
-            ));
+            return Err(too_long(seconds, "is slow"));
         }
         let delay = Duration::from_micros(delay_us);
         let mut slow = lock(&self.slow);
@@ -54,8 +53,7 @@ impl Chaos {
             tracing::warn!("{feature} is made slow on purpose: {delay:?} after each batch, for {time:?}");
             format!("{feature} rests {delay:?} after each batch, for {time:?}")
         };
-        let because = "what is broken on purpose is never saved".to_owned();
-        Ok(Done { text, saved: false, unsaved_because: Some(because) })
+        Ok(done(text))
     }
 
     /// How long a worker of the feature `name` rests after each batch now.
@@ -64,6 +62,39 @@ impl Chaos {
         slow.retain(|_, wish| wish.until > Instant::now());
         slow.get(name).map_or(Duration::ZERO, |wish| wish.delay)
     }
+}
+
+/// Has the workers of `feature` hang at their start. Who starts them is the supervisor: it is told, and forgets it by itself.
+///
+/// # Errors
+/// A time beyond what is allowed, or the supervisor does not listen.
+pub(super) fn hang(
+    supervised: &Supervised,
+    feature: FeatureName,
+    after_hello: bool,
+    seconds: u64,
+) -> Result<Done, Problem> {
+    if Duration::from_secs(seconds) > SLOWEST_FOR {
+        return Err(too_long(seconds, "hangs"));
+    }
+    let hang = if after_hello { Hang::AfterHello } else { Hang::BeforeHello };
+    supervised.say(&Heard::Hang { feature, hang, seconds }).map_err(internal)?;
+    Ok(done(match seconds {
+        0 => format!("workers of {feature} start as they should"),
+        _ => format!("workers of {feature} that start within {seconds} s hang {hang}"),
+    }))
+}
+
+fn too_long(seconds: u64, what: &str) -> Problem {
+    Problem::new(
+        format!("{seconds} s"),
+        format!("a feature {what} on purpose for 1 second to 1 hour"),
+        "write a time between, and ask again when it is over",
+    )
+}
+
+fn done(text: String) -> Done {
+    Done { text, saved: false, unsaved_because: Some("what is broken on purpose is never saved".to_owned()) }
 }
 
 #[cfg(test)]

@@ -22,7 +22,9 @@ use weir_ebpf_loader::Classifier;
 use super::classes::KernelClasses;
 use super::setup::Port;
 use super::steering::Steering;
-use super::{Dataplane, changes, experiments, explain, features, flags, gate, lock, services, status};
+use super::{
+    Dataplane, changes, chaos, experiments, explain, features, flags, gate, lock, services, status, supervised,
+};
 use crate::place::Place;
 use crate::records;
 
@@ -148,6 +150,9 @@ fn answer(dataplane: &Dataplane, author: &str, request: Request) -> Result<Answe
         Request::ChaosSlow { feature, delay_us, seconds } => {
             dataplane.chaos.slow(feature, delay_us, seconds).map(Answer::Done)
         }
+        Request::ChaosHang { feature, after_hello, seconds } => {
+            chaos::hang(&dataplane.supervised, feature, after_hello, seconds).map(Answer::Done)
+        }
         Request::Change { manner, request } => change(dataplane, author, &manner, *request).map(Answer::Changed),
         Request::Config(request) => changes::answer(dataplane, author, request),
         request @ (Request::SteerAdd { .. }
@@ -162,6 +167,9 @@ fn answer(dataplane: &Dataplane, author: &str, request: Request) -> Result<Answe
         | Request::ServiceAdd { .. }
         | Request::ServiceRemove { .. }
         | Request::ServiceDrain { .. }) => change(dataplane, author, &Manner::default(), request).map(Answer::Changed),
+        Request::Upgrade { program, within_s } => {
+            supervised::upgrade(dataplane, author, &program, within_s).map(Answer::Done)
+        }
         Request::Stop => {
             dataplane.stopping.store(true, Ordering::Relaxed);
             Ok(Answer::Done(Done { text: "stopping".into(), saved: true, unsaved_because: None }))

@@ -23,6 +23,7 @@ mod sends;
 pub(crate) mod services;
 mod setup;
 mod shares;
+mod starts;
 mod status;
 pub(crate) mod steering;
 mod streams;

@@ -22,7 +22,7 @@ use zerocopy::FromBytes;
 use super::setup::Port;
 use super::supervised::{self, Standing};
 use super::takers::Taker;
-use super::{Dataplane, changes, counters, flags, lock, services};
+use super::{Dataplane, changes, counters, experiments, flags, lock, services};
 use crate::host;
 use crate::supervise::DATAPLANE;
 
@@ -45,6 +45,7 @@ pub(super) fn status(dataplane: &Dataplane) -> Result<Status> {
             build: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
             uptime_s: dataplane.started.elapsed().as_secs_f64(),
             host: weir_appliance_lab::host::read(),
+            upgrade: dataplane.supervised.upgrade(),
         },
         interfaces: dataplane
             .ports
@@ -62,6 +63,7 @@ pub(super) fn status(dataplane: &Dataplane) -> Result<Status> {
         revision,
         pending,
         flags: flags::status(dataplane),
+        experiments: experiments::running(dataplane),
         services: services::status(dataplane)?,
         processes,
         rings,

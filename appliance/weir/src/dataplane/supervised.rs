@@ -13,13 +13,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use weir_appliance_control::config::{Config, Run};
-use weir_appliance_control::message::ProcessState;
+use weir_appliance_control::message::{Done, ProcessState, UPGRADE_SECONDS, UpgradeState, UpgradeStatus};
+use weir_appliance_control::problem::Problem;
 use weir_dataplane_pool::class::TakerId;
 use weir_dataplane_pool::ledger::{Ledger, Turns};
 use weir_dataplane_ring::{HeapMemory, Memory};
 use weir_ebpf_loader::Classifier;
 
+use super::changes;
 use super::classes::KernelClasses;
+use super::control::internal;
+use super::starts::{Stage, Starts};
 use super::takers::{Taker, TakerState};
 use super::{Dataplane, Ring, features, ledger, lock};
 use crate::supervise::{Heard, Progress, Shown, Told};
@@ -42,8 +46,12 @@ pub(super) struct Supervised {
     memory: Option<Arc<dyn Memory>>,
     turns: Arc<Turns>,
     stall: Duration,
+    start_within: Duration,
+    starts: Mutex<Starts>,
     /// A successor takes over at once.
     handing_over: AtomicBool,
+    /// What became of the last program that was to take over.
+    upgrade: Mutex<Option<UpgradeStatus>>,
     /// The children as they were last told, and when.
     children: Mutex<(Instant, Vec<Shown>)>,
     watched: Mutex<(u64, BTreeMap<TakerId, Watched>)>,
@@ -65,7 +73,10 @@ impl Supervised {
             turns: Arc::new(Turns::at(&counted)?),
             memory,
             stall: Duration::from_secs(config.supervise().stall_seconds.into()),
+            start_within: Duration::from_secs(config.supervise().start_seconds.into()),
+            starts: Mutex::default(),
             handing_over: AtomicBool::new(false),
+            upgrade: Mutex::default(),
             children: Mutex::new((Instant::now(), Vec::new())),
             watched: Mutex::default(),
         })
@@ -87,6 +98,16 @@ impl Supervised {
     /// Whether this process is to end for a successor.
     pub(super) fn is_handing_over(&self) -> bool {
         self.handing_over.load(Ordering::Relaxed)
+    }
+
+    /// What became of the last program that was to take over.
+    pub(super) fn upgrade(&self) -> Option<UpgradeStatus> {
+        lock(&self.upgrade).clone()
+    }
+
+    /// Time that a worker has from its start to its work.
+    pub(super) fn start_within(&self) -> Duration {
+        self.start_within
     }
 
     /// Where the pool counts its turns.
@@ -111,6 +132,17 @@ impl Supervised {
         Some(Shown { again_in_ms: child.again_in_ms.map(|left| left.saturating_sub(passed)), ..child.clone() })
     }
 
+    /// What a process that was started and does not work waits for, once that is worth showing.
+    fn hangs(&self, pid: u32) -> Option<String> {
+        let (stage, still) = lock(&self.starts).of(pid)?;
+        let what = match stage {
+            Stage::Silent => "started, and has not said a word to the dataplane yet",
+            Stage::Lent => "was lent its rings, and does not work yet",
+            Stage::Worked | Stage::Gone => "has let go of its rings, and is still there",
+        };
+        (still >= SHOWN_AFTER.min(self.start_within)).then(|| format!("{what}, for {} s", still.as_secs()))
+    }
+
     /// Frames that wait for an attached worker, and for how long it has finished none, once that is worth showing.
     fn stalled(&self, id: TakerId) -> Option<(u64, Duration)> {
         let watched = lock(&self.watched).1.get(&id).copied()?;
@@ -118,11 +150,38 @@ impl Supervised {
     }
 }
 
+/// Asks the supervisor to let the program in `file` take over.
+///
+/// # Errors
+/// It cannot now, or not so.
+pub(super) fn upgrade(dataplane: &Dataplane, author: &str, file: &Path, within_s: u64) -> Result<Done, Problem> {
+    let name = file.display().to_string();
+    if !file.is_absolute() {
+        return Err(Problem::new(name, "the box has another folder than you", "write the whole path, from / on"));
+    }
+    if !UPGRADE_SECONDS.contains(&within_s) {
+        let cause = "a program has 1 second to 10 minutes to come to work";
+        return Err(Problem::new(format!("{within_s} s"), cause, "write a time between: --within 30s"));
+    }
+    if let Some(pending) = changes::state(dataplane).1 {
+        let cause = format!("revision {} waits for its confirmation, and would be taken back", pending.revision);
+        return Err(Problem::new(name, cause, "weir confirm keeps it, weir revert takes it back; then try again"));
+    }
+    let under_way = |upgrade: UpgradeStatus| upgrade.state == UpgradeState::UnderWay;
+    if dataplane.supervised.upgrade().is_some_and(under_way) || dataplane.supervised.is_handing_over() {
+        return Err(Problem::new(name, "another program is just taking over", "see what becomes of it: weir status"));
+    }
+    tracing::info!("{author} wants {name} to take over");
+    dataplane.supervised.say(&Heard::Upgrade { program: file.to_owned(), within_s }).map_err(internal)?;
+    Ok(Done { text: format!("{name} is asked what it is"), saved: false, unsaved_because: None })
+}
+
 /// Hears the supervisor for as long as it lives.
 pub(super) fn listen(dataplane: &Arc<Dataplane>) {
     for line in std::io::stdin().lines().map_while(Result::ok) {
         match serde_json::from_str(&line) {
             Ok(Told::HandOver) => dataplane.supervised.handing_over.store(true, Ordering::Relaxed),
+            Ok(Told::Upgrade(upgrade)) => *lock(&dataplane.supervised.upgrade) = Some(upgrade),
             Ok(Told::Parked { feature, reason }) => features::park(dataplane, feature, &reason),
             Ok(Told::Children(children)) => *lock(&dataplane.supervised.children) = (Instant::now(), children),
             Err(error) => tracing::warn!("the supervisor said what nobody understands: {error}: {line}"),
@@ -139,6 +198,7 @@ pub(super) fn look(dataplane: &Dataplane) {
     if std::mem::replace(&mut watched.0, turns) == turns {
         return;
     }
+    look_at_starts(dataplane, now);
     let attached = dataplane.takers.features();
     watched.1.retain(|id, _| attached.iter().any(|(taker, _)| taker.id == *id));
     for (taker, feature) in attached {
@@ -151,6 +211,18 @@ pub(super) fn look(dataplane: &Dataplane) {
         let stalled = Heard::Stalled { pid: taker.pid, feature, waiting, seconds: one.still.as_secs() };
         if let Err(error) = supervised.say(&stalled) {
             tracing::error!("worker {feature} stands still, and nobody hears of it: {error:#}");
+        }
+    }
+}
+
+/// Looks who was started and has not come to work.
+fn look_at_starts(dataplane: &Dataplane, now: Instant) {
+    let supervised = &dataplane.supervised;
+    let children = lock(&supervised.children).1.clone();
+    let attached = dataplane.takers.list();
+    for hung in lock(&supervised.starts).look(&children, &attached, supervised.start_within, now) {
+        if let Err(error) = supervised.say(&hung) {
+            tracing::error!("{hung:?}, and nobody hears of it: {error:#}");
         }
     }
 }
@@ -200,8 +272,9 @@ pub(super) fn standing(dataplane: &Dataplane, name: &str, taker: Option<&Taker>)
             (None, None | Some(ProcessState::Running)) => ProcessState::Starting,
             (None, Some(state)) => state,
         };
+        let hangs = child.as_ref().and_then(|child| dataplane.supervised.hangs(child.pid));
         let again_in_ms = child.and_then(|child| child.again_in_ms);
-        return Standing { state, reason: why_not, last_exit, again_in_ms };
+        return Standing { state, reason: hangs.or(why_not), last_exit, again_in_ms };
     };
     let stalled = dataplane.supervised.stalled(taker.id);
     let has_frames = feature.is_none_or(|feature| dataplane.features.is_on(feature));
@@ -213,5 +286,6 @@ pub(super) fn standing(dataplane: &Dataplane, name: &str, taker: Option<&Taker>)
     };
     let say =
         |(waiting, still): (u64, Duration)| format!("{waiting} frames wait, none finished for {} s", still.as_secs());
-    Standing { state, reason: stalled.map(say).or(why_not), last_exit, again_in_ms: None }
+    let reason = stalled.map(say).or_else(|| dataplane.supervised.hangs(taker.pid)).or(why_not);
+    Standing { state, reason, last_exit, again_in_ms: None }
 }

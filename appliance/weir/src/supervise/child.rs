@@ -11,8 +11,6 @@ use weir_dataplane_io::wait::PidFd;
 use super::breaker::Breaker;
 use super::words::Shown;
 
-/// First and longest pause before a child is started again.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 /// A child that ran this long is healthy: its next death starts the back-off anew.
 const HEALTHY_AFTER: Duration = Duration::from_secs(10);
 
@@ -26,16 +24,20 @@ struct Process {
     started: Instant,
     /// Why it was killed, if it was killed here: that is what it ended by.
     sentence: Option<String>,
+    /// It never came to work, however long it was there.
+    hung: bool,
     /// It was asked to end, and by then it is to have done so.
     leave_by: Option<Instant>,
 }
 
 /// A child, whether it runs or not.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Child {
     process: Option<Process>,
     /// When it is started again.
     due: Option<Instant>,
+    /// First and longest pause before it is started again.
+    back_off: (Duration, Duration),
     pause: Duration,
     restarts: u32,
     last_exit: Option<String>,
@@ -60,12 +62,23 @@ impl Child {
     /// One that is given up when it dies too often.
     pub(super) fn feature(spec: SuperviseSpec) -> Self {
         let within = Duration::from_secs(spec.park_within_seconds.into());
-        Self { breaker: Some(Breaker::new(spec.park_deaths, within)), ..Self::default() }
+        Self { breaker: Some(Breaker::new(spec.park_deaths, within)), ..Self::restarted(spec, 0) }
     }
 
-    /// One that others were before.
-    pub(super) fn restarted(restarts: u32) -> Self {
-        Self { restarts, ..Self::default() }
+    /// One that others were before, and that is never given up.
+    pub(super) fn restarted(spec: SuperviseSpec, restarts: u32) -> Self {
+        let back_off = [spec.restart_first_ms, spec.restart_most_ms].map(|ms| Duration::from_millis(ms.into()));
+        Self {
+            process: None,
+            due: None,
+            back_off: back_off.into(),
+            pause: Duration::ZERO,
+            restarts,
+            last_exit: None,
+            run: Run::Started,
+            breaker: None,
+            given_up: None,
+        }
     }
 
     /// It ends by then, and is not started again by this program.
@@ -76,8 +89,10 @@ impl Child {
         }
     }
 
-    /// This program goes on after all.
+    /// This program goes on after all, or another one begins: what the children of before did is forgotten.
     pub(super) fn stay(&mut self) {
+        self.given_up = None;
+        self.breaker.iter_mut().for_each(Breaker::reset);
         (self.run, self.restarts) = (Run::Started, self.restarts.max(1));
     }
 
@@ -153,7 +168,7 @@ impl Child {
 
     /// It was started as this process.
     pub(super) fn started(&mut self, pid: u32, now: Instant) {
-        self.process = Some(Process { pid, started: now, sentence: None, leave_by: None });
+        self.process = Some(Process { pid, started: now, sentence: None, hung: false, leave_by: None });
         self.due = None;
     }
 
@@ -162,6 +177,14 @@ impl Child {
         let Some(process) = &mut self.process else { return };
         process.sentence.get_or_insert_with(|| why.to_owned());
         let _ = PidFd::open(process.pid).and_then(|process| process.kill()); // it may just have ended
+    }
+
+    /// Kills its process, which never came to work.
+    pub(super) fn hung(&mut self, how: &str) {
+        if let Some(process) = &mut self.process {
+            process.hung = true;
+        }
+        self.kill(how);
     }
 
     /// Asks its process to end.
@@ -175,7 +198,7 @@ impl Child {
     /// had asked for it. One that is wanted is started again: at once if it was asked to end, else after a pause.
     pub(super) fn exited(&mut self, pid: u32, status: ExitStatus, now: Instant) -> Option<Death> {
         let process = self.process.take_if(|process| process.pid == pid)?;
-        if now.saturating_duration_since(process.started) >= HEALTHY_AFTER {
+        if !process.hung && now.saturating_duration_since(process.started) >= HEALTHY_AFTER {
             self.pause = Duration::ZERO;
         }
         let was_asked = process.leave_by.is_some() && status.success();
@@ -210,8 +233,9 @@ impl Child {
 
     /// Starts it again after a pause that doubles each time.
     pub(super) fn later(&mut self, now: Instant) {
-        let pause = self.pause.max(BACK_OFF.0);
-        self.pause = (pause * 2).min(BACK_OFF.1);
+        let (first, most) = self.back_off;
+        let pause = self.pause.max(first);
+        self.pause = (pause * 2).min(most);
         self.due = Some(now + pause);
     }
 
@@ -267,7 +291,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_bound_and_start_anew_after_a_healthy_life() {
-        let (mut child, now) = (Child::default(), Instant::now());
+        let (mut child, now) = (Child::restarted(SuperviseSpec::default(), 0), Instant::now());
         let mut pauses = Vec::new();
         for _ in 0..9 {
             dies_of_itself(&mut child, now).expect("its own process");
@@ -277,12 +301,28 @@ mod tests {
         child.started(u32::MAX, now);
         let end = now + HEALTHY_AFTER;
         child.exited(u32::MAX, ExitStatus::from_raw(SIGKILL), end).expect("its own process");
-        assert_eq!(child.due(), Some(end + BACK_OFF.0));
+        assert_eq!(child.due(), Some(end + Duration::from_millis(50)));
+    }
+
+    #[test]
+    fn pauses_are_as_long_as_the_configuration_says_and_who_hung_was_never_healthy() {
+        let spec = SuperviseSpec { restart_first_ms: 20, restart_most_ms: 70, ..SuperviseSpec::default() };
+        let (mut child, mut now) = (Child::feature(spec), Instant::now());
+        let mut pauses = Vec::new();
+        for _ in 0..4 {
+            child.started(u32::MAX, now);
+            child.hung("hung at its start");
+            now += HEALTHY_AFTER;
+            let death = child.exited(u32::MAX, ExitStatus::from_raw(SIGKILL), now).expect("its own process");
+            assert_eq!(death.how, "hung at its start");
+            pauses.push(child.due().expect("it waits").duration_since(now).as_millis());
+        }
+        assert_eq!(pauses, [20, 40, 70, 70]);
     }
 
     #[test]
     fn it_ended_by_what_it_was_killed_for() {
-        let (mut child, now) = (Child::default(), Instant::now());
+        let (mut child, now) = (Child::restarted(SuperviseSpec::default(), 0), Instant::now());
         assert_eq!(dies_of_itself(&mut child, now).expect("its own").how, "killed by signal 9");
         child.started(u32::MAX, now);
         assert_eq!(child.exited(7, ExitStatus::from_raw(SIGKILL), now), None, "an earlier one");

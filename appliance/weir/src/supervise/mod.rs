@@ -1,13 +1,15 @@
 //! `weir up`: starts the dataplane and a worker for each feature, watches them, and starts them again.
 //!
 //! The supervisor owns nothing but its children and the memory of the dataplane's ledger. A worker that dies, or has frames
-//! and finishes none, is started again with back-off; so is a dataplane that dies or no longer turns. With the dataplane its
+//! and finishes none, or hangs before it works, is started again with back-off; so is a dataplane that dies or no longer turns. With the dataplane its
 //! rings are gone, so every worker goes with it and all start afresh. Meanwhile the pinned classifier goes on forwarding base
 //! messages.
 
 mod breaker;
 mod child;
+mod program;
 mod progress;
+mod upgrade;
 mod words;
 
 use std::collections::BTreeMap;
@@ -22,11 +24,12 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use weir_appliance_control::client;
 use weir_appliance_control::config::SuperviseSpec;
 use weir_appliance_control::keeper::Manner;
-use weir_appliance_control::message::{Answer, ConfigRequest, Reply, Request};
+use weir_appliance_control::message::{Answer, ConfigRequest, Reply, Request, UpgradeStatus};
 
 use weir_dataplane_io::nic::Kind;
 use weir_dataplane_io::shared;
@@ -37,9 +40,11 @@ use crate::place::Place;
 use crate::seed::Seed;
 use crate::{cards, groups};
 use child::{Child, Death, ending};
+use upgrade::{Left, Upgrade};
 
+pub(crate) use program::Program;
 pub(crate) use progress::Progress;
-pub(crate) use words::{Heard, Shown, Told};
+pub(crate) use words::{Hang, Heard, Shown, Told};
 
 /// Longest time the dataplane may take to be ready: binding retries a busy queue for some seconds.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -47,7 +52,7 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 const STOP_WITHIN: Duration = Duration::from_secs(8);
 /// How often the supervisor looks whether the dataplane turns.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// What a program leaves to the one that takes over: the number of the ledger's descriptor and how many dataplanes there were.
+/// What a program leaves to the one that takes over, as JSON.
 const LEFT: &str = "WEIR_LEFT";
 /// What dies so shortly before the dataplane died with it.
 const WITH_THE_DATAPLANE: Duration = Duration::from_secs(1);
@@ -61,6 +66,8 @@ enum Event {
     Signal,
     Reload,
     Upgrade,
+    /// What a program says it is, or why it cannot take over.
+    Checked(Result<Program, String>),
 }
 
 /// Why the supervisor does not watch any more.
@@ -68,7 +75,7 @@ enum Event {
 enum Ended {
     /// All is to end.
     BySignal,
-    /// The program that lies where this one lay takes over.
+    /// Another program takes over.
     ForAnother,
 }
 
@@ -82,8 +89,10 @@ struct Supervisor {
     read: ReadSeed,
     /// Where this program lay when it was started.
     program: PathBuf,
-    /// Another program takes over when the dataplane has handed over.
-    upgrading: bool,
+    /// A take-over that is under way.
+    upgrade: Option<Upgrade>,
+    /// What is said of the last one.
+    upgraded: Option<UpgradeStatus>,
     spec: SuperviseSpec,
     features: Vec<String>,
     children: BTreeMap<String, Child>,
@@ -99,6 +108,8 @@ struct Supervisor {
     lines: Option<SyncSender<String>>,
     /// What it was told last: each child, and when it is started again.
     told: Vec<(Shown, Option<Instant>)>,
+    /// Whose workers hang on purpose, where, and until when.
+    hangs: BTreeMap<String, (Hang, Instant)>,
 }
 
 /// Name of the dataplane among the children; features have their own names.
@@ -111,17 +122,18 @@ pub(crate) const DATAPLANE: &str = "dataplane";
 pub(crate) fn up(place: Place, features: Vec<String>, spec: SuperviseSpec, seed: Seed, read: ReadSeed) -> Result<()> {
     let (sender, events) = mpsc::channel();
     watch_signals(sender.clone())?;
-    let (ledger, restarts) = ledger()?;
+    let (ledger, restarts, upgraded) = ledger()?;
     let memory: Arc<dyn Memory> = Arc::new(shared::open_lazily(ledger.as_fd(), Ledger::LENGTH, true)?);
     let turns = Turns::at(&memory)?;
     let workers = features.iter().map(|name| (name.clone(), Child::feature(spec)));
-    let all = workers.chain([(DATAPLANE.to_owned(), Child::restarted(restarts))]);
+    let all = workers.chain([(DATAPLANE.to_owned(), Child::restarted(spec, restarts))]);
     let mut supervisor = Supervisor {
         place,
         seed,
         read,
         program: std::env::current_exe().context("the path of this program is not known")?,
-        upgrading: false,
+        upgrade: None,
+        upgraded,
         spec,
         children: all.collect(),
         features,
@@ -133,6 +145,7 @@ pub(crate) fn up(place: Place, features: Vec<String>, spec: SuperviseSpec, seed:
         is_ready: false,
         lines: None,
         told: Vec::new(),
+        hangs: BTreeMap::new(),
     };
     let outcome = supervisor.run();
     // The sockets are gone with the processes by now, which hold a card's queues.
@@ -142,13 +155,15 @@ pub(crate) fn up(place: Place, features: Vec<String>, spec: SuperviseSpec, seed:
     outcome
 }
 
-/// The memory of the ledger, and how many dataplanes there were: of the program before this one, if it left any.
-fn ledger() -> Result<(OwnedFd, u32)> {
-    let left = std::env::var(LEFT).ok();
-    let left = left.as_deref().and_then(|left| left.split_once(' '));
-    match left.and_then(|(number, restarts)| Some((number.parse().ok()?, restarts.parse().ok()?))) {
-        Some((number, restarts)) => Ok((shared::kept_over_exec(number, Ledger::LENGTH)?, restarts)),
-        None => Ok((shared::reserve("weir-ledger", Ledger::LENGTH)?, 0)),
+/// The memory of the ledger, how many dataplanes there were, and what is said of the take-over: of the program before this
+/// one, if it left any.
+fn ledger() -> Result<(OwnedFd, u32, Option<UpgradeStatus>)> {
+    let left = std::env::var(LEFT).ok().and_then(|left| serde_json::from_str(&left).ok());
+    match left {
+        Some(Left { ledger, restarts, upgrade }) => {
+            Ok((shared::kept_over_exec(ledger, Ledger::LENGTH)?, restarts, upgrade))
+        }
+        None => Ok((shared::reserve("weir-ledger", Ledger::LENGTH)?, 0, None)),
     }
 }
 
@@ -186,10 +201,7 @@ impl Supervisor {
                 self.stop();
                 return Ok(());
             }
-            // It comes back only if that fails.
-            tracing::error!("{}: {:#}; this program goes on", self.program.display(), self.become_another());
-            (self.upgrading, self.is_ready) = (false, false);
-            self.children.values_mut().for_each(Child::stay);
+            self.become_another();
         }
     }
 
@@ -208,7 +220,7 @@ impl Supervisor {
                 self.first_ready()
             }
             // It has just read the files, and is the program that lies there.
-            Ok(Event::Reload | Event::Upgrade) => self.first_ready(),
+            Ok(Event::Reload | Event::Upgrade | Event::Checked(_)) => self.first_ready(),
             Err(_) => {
                 self.stop();
                 bail!("dataplane was not ready within {READY_WITHIN:?}; see its messages above, and `weir doctor`")
@@ -226,15 +238,16 @@ impl Supervisor {
                 Ok(Event::Heard(pid, heard)) if self.children[DATAPLANE].pid() == Some(pid) => self.heard(heard),
                 Ok(Event::Heard(..)) => {} // a dead one's last words
                 Ok(Event::Reload) => self.reload(),
-                Ok(Event::Upgrade) => self.upgrade(),
+                Ok(Event::Upgrade) => self.upgrade(self.program.clone(), upgrade::WITHIN),
+                Ok(Event::Checked(found)) => self.checked(found),
                 Ok(Event::Exited(name, pid, status)) => self.exited(&name, pid, status),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if self.upgrading && self.children.values().all(|child| child.pid().is_none()) {
-                return Ended::ForAnother;
-            }
             self.start_due();
             self.look();
+            if let Some(ended) = self.go_on() {
+                return ended;
+            }
         }
     }
 
@@ -261,6 +274,16 @@ impl Supervisor {
                 };
                 child.kill(&format!("stalled: {waiting} frames wait, none finished for {seconds} s"));
             }
+            Heard::Hung { pid, feature, how } => {
+                if let Some(child) = self.children.get_mut(feature.as_str()).filter(|child| child.pid() == Some(pid)) {
+                    child.hung(&how);
+                }
+            }
+            Heard::Upgrade { program, within_s } => self.upgrade(program, Duration::from_secs(within_s)),
+            Heard::Hang { feature, hang, seconds } => {
+                let until = Instant::now() + Duration::from_secs(seconds);
+                self.hangs.insert(feature.as_str().to_owned(), (hang, until));
+            }
         }
     }
 
@@ -269,6 +292,7 @@ impl Supervisor {
         self.is_ready = true;
         self.told.clear();
         self.turning = Progress::default();
+        self.tell_upgrade();
         for feature in self.features.clone() {
             self.try_start(&feature);
             // One that died in the very moment in which its dataplane did too.
@@ -314,49 +338,12 @@ impl Supervisor {
         }
     }
 
-    /// SIGUSR2: the program that lies where this one lay takes over, if it runs and the files can be read. The dataplane hands
-    /// over to its successor, so base messages do not notice and features lose no frame.
-    fn upgrade(&mut self) {
-        if self.upgrading || !self.is_ready {
-            return tracing::error!("SIGUSR2: a dataplane is on its way in or out; try again in a moment");
-        }
-        let asked = Command::new(&self.program).arg("--version").stdin(Stdio::null()).output();
-        let version = match asked {
-            Ok(said) if said.status.success() => String::from_utf8_lossy(&said.stdout).trim().to_owned(),
-            Ok(said) => return tracing::error!("SIGUSR2: {} {}", self.program.display(), ending(said.status)),
-            Err(error) => return tracing::error!("SIGUSR2: {}: {error}", self.program.display()),
-        };
-        if let Err(error) = (self.read)() {
-            return tracing::error!("SIGUSR2: {error:#}");
-        }
-        let line = serde_json::to_string(&Told::HandOver).ok();
-        if line.zip(self.lines.as_ref()).is_none_or(|(line, lines)| lines.try_send(line).is_err()) {
-            return tracing::error!("SIGUSR2: the dataplane does not listen");
-        }
-        tracing::info!("SIGUSR2: {version} takes over");
-        self.upgrading = true;
-        let now = Instant::now();
-        for (name, child) in &mut self.children {
-            child.hand_over(now + if name == DATAPLANE { STOP_WITHIN } else { STOP_WITHIN / 2 });
-        }
-    }
-
     /// The program that runs here, also when another one lies in its place by now: its parts speak one language.
     fn own_program(&self) -> &Path {
         const OWN: &str = "/proc/self/exe";
         let file = |path: &Path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
         let own = Path::new(OWN);
         if file(own) == file(&self.program) { &self.program } else { own }
-    }
-
-    /// Becomes the program that lies where this one lay, with the ledger's memory; the error that kept it from that.
-    fn become_another(&self) -> anyhow::Error {
-        if let Err(error) = shared::keep_over_exec(self.ledger.as_fd()) {
-            return error.into();
-        }
-        let restarts = self.children.get(DATAPLANE).map_or(1, |dataplane| dataplane.restarts().max(1));
-        let left = format!("{} {restarts}", self.ledger.as_raw_fd());
-        Command::new(&self.program).args(std::env::args_os().skip(1)).env(LEFT, left).exec().into()
     }
 
     fn start_due(&mut self) {
@@ -377,7 +364,9 @@ impl Supervisor {
         }
         if let Err(error) = self.start(name) {
             tracing::error!("{error:#}");
-            self.children.entry(name.to_owned()).or_default().later(Instant::now());
+            if let Some(child) = self.children.get_mut(name) {
+                child.later(Instant::now());
+            }
         }
     }
 
@@ -385,7 +374,17 @@ impl Supervisor {
         let now = Instant::now();
         let Some(child) = self.children.get_mut(name) else { return };
         let Some(Death { how, given_up }) = child.exited(pid, status, now) else { return };
-        tracing::warn!("{name}: {how}");
+        let on_trial = self.upgrade.as_ref().is_some_and(Upgrade::is_on_trial);
+        // Whoever is woken by this line wants to know whether anything is left to be done.
+        let next = child.due().filter(|_| !on_trial).map(|due| {
+            let forwarded = if name == DATAPLANE { ", base messages are forwarded meanwhile" } else { "" };
+            format!("; the next one starts in {} ms{forwarded}", due.saturating_duration_since(now).as_millis())
+        });
+        tracing::warn!("{}: {how}{}", shown_name(name), next.unwrap_or_default());
+        if on_trial {
+            // It is no fault of the feature's, and both are gone soon.
+            return self.died_on_trial(name, &how);
+        }
         if let Some(reason) = given_up {
             self.give_up(name, reason);
         }
@@ -430,7 +429,8 @@ impl Supervisor {
 
     fn start(&mut self, name: &str) -> Result<()> {
         let restarts = self.children.get(name).map_or(0, Child::restarts).to_string();
-        let mut command = Command::new(self.own_program());
+        let on_trial = self.upgrade.as_ref().and_then(Upgrade::on_trial);
+        let mut command = Command::new(on_trial.map_or_else(|| self.own_program(), PathBuf::as_path));
         command.env_remove(LEFT);
         if name == DATAPLANE {
             // By its place among our descriptors, so that no worker inherits it.
@@ -438,12 +438,17 @@ impl Supervisor {
             command.args(["dataplane", "--ledger", &ledger]).stdin(Stdio::piped()).stdout(Stdio::piped());
         } else {
             command.args(["worker", name]).stdin(Stdio::null()).stdout(Stdio::null());
+            self.hangs.retain(|_, (_, until)| *until > Instant::now());
+            let hang = self.hangs.get(name).and_then(|(hang, _)| hang.to_possible_value());
+            command.args(hang.iter().flat_map(|hang| ["--hang", hang.get_name()]));
         }
         command.arg("--control").arg(&self.place.control).arg("--state").arg(&self.place.state);
         command.args(["--restarts", &restarts]);
         // Its own process group: Ctrl-C reaches the supervisor, which stops the children in order.
         let mut child = command.process_group(0).spawn().with_context(|| format!("{name} cannot be started"))?;
-        self.children.entry(name.to_owned()).or_default().started(child.id(), Instant::now());
+        if let Some(known) = self.children.get_mut(name) {
+            known.started(child.id(), Instant::now());
+        }
         if let Some(input) = child.stdin.take() {
             self.lines = Some(speak(input, serde_json::to_string(&self.seed)?));
         }
@@ -473,10 +478,15 @@ impl Supervisor {
             }
         }
         for (name, child) in self.children.iter_mut().filter(|(_, child)| child.pid().is_some()) {
-            tracing::warn!("{name} did not end within {STOP_WITHIN:?} and is killed");
+            tracing::warn!("{} did not end within {STOP_WITHIN:?} and is killed", shown_name(name));
             child.kill("it did not end when asked");
         }
     }
+}
+
+/// A child as people know it from the status: `dataplane`, `worker streaming`.
+fn shown_name(name: &str) -> String {
+    if name == DATAPLANE { name.to_owned() } else { format!("worker {name}") }
 }
 
 /// Writes lines to a dataplane, `first` before all others. A thread of its own: one that does not read must not hold the

@@ -2,10 +2,12 @@
 //! output. Nobody else holds the other end, so nobody else can say these things.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use weir_appliance_control::config::Run;
-use weir_appliance_control::message::ProcessState;
+use weir_appliance_control::message::{ProcessState, UpgradeStatus};
 use weir_appliance_control::taker::FeatureName;
 
 /// What the dataplane says.
@@ -29,6 +31,50 @@ pub(crate) enum Heard {
         /// For how long it has finished none.
         seconds: u64,
     },
+    /// A worker runs and is not attached, for longer than it may.
+    Hung {
+        /// Its process.
+        pid: u32,
+        /// Its feature.
+        feature: FeatureName,
+        /// How far it came and for how long it stands there, as the end of a sentence that begins with its name.
+        how: String,
+    },
+    /// Somebody wants another program to take over.
+    Upgrade {
+        /// The absolute path of its file.
+        program: PathBuf,
+        /// Seconds in which it has to come to work.
+        within_s: u64,
+    },
+    /// Workers of a feature that are started from now on are to hang, for somebody wants to see what happens.
+    Hang {
+        /// The feature.
+        feature: FeatureName,
+        /// Where they hang.
+        hang: Hang,
+        /// For so long; 0 ends it.
+        seconds: u64,
+    },
+}
+
+/// Where a worker hangs on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Hang {
+    /// It does not say a word to the dataplane.
+    BeforeHello,
+    /// It says who it is, and never takes what it is lent.
+    AfterHello,
+}
+
+impl fmt::Display for Hang {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BeforeHello => "before they say a word",
+            Self::AfterHello => "when they have said who they are",
+        })
+    }
 }
 
 /// What the supervisor says, behind the [`Seed`](crate::seed::Seed) that is its first line.
@@ -37,6 +83,8 @@ pub(crate) enum Heard {
 pub(crate) enum Told {
     /// What became of its children: all of them, at every change.
     Children(Vec<Shown>),
+    /// What became of the last program that was to take over.
+    Upgrade(UpgradeStatus),
     /// End, and leave the classifier and all that is forwarded in it to a successor.
     HandOver,
     /// A feature's worker has died too often.

@@ -31,6 +31,11 @@ pub(in super::super) fn answer(dataplane: &Dataplane, author: &str, request: Req
     }
 }
 
+/// Those that are not over, for the page of everything.
+pub(in super::super) fn running(dataplane: &Dataplane) -> Vec<ExperimentStatus> {
+    lock(&dataplane.experiments.all).values().map(status).filter(|status| status.outcome.is_none()).collect()
+}
+
 fn status(known: &Known) -> ExperimentStatus {
     let stored = &known.stored;
     let open = if known.open.is_some() { known.windows.last() } else { None };

@@ -32,7 +32,7 @@ use arms::Arms;
 use figures::Reading;
 use waits::Waits;
 
-pub(super) use commands::answer;
+pub(super) use commands::{answer, running};
 
 /// All experiments.
 #[derive(Default)]
