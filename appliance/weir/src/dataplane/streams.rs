@@ -38,7 +38,7 @@ use weir_ebpf_loader::HostTables;
 
 use super::classes::KernelClasses;
 use super::steering::Steering;
-use super::{Dataplane, ledger, lock};
+use super::{Dataplane, ledger, lock, panicked};
 
 /// How soon a turn follows while messages are on lanes: takers wake this thread by the hundred only.
 const SOON: Duration = Duration::from_micros(200);
@@ -201,6 +201,11 @@ impl Streams {
     /// What the streams have done.
     pub(super) fn status(&self) -> StreamsStatus {
         lock(&self.status).clone()
+    }
+
+    /// Whether its thread ended by a panic.
+    pub(super) fn has_panicked(&self) -> bool {
+        panicked(&mut lock(&self.thread))
     }
 
     /// Ends the thread; connections end with it, and what was not acknowledged their senders still have.
