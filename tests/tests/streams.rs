@@ -13,7 +13,7 @@ use weir_dataplane_io::wait::PidFd;
 use weir_dataplane_log::{LogReader, verify};
 use weir_ebpf_abi::message::{PORT_STANDARD, StandardHeader};
 use weir_features_worker::audit::ANSWER_ME;
-use weir_tests::{DEADLINE, Rig, scaled, wired};
+use weir_tests::{DEADLINE, Rig, program, scaled, wired};
 use zerocopy::IntoBytes;
 
 /// Time a box has to be back after a kill: it is started again with a back-off of up to five seconds.
@@ -178,6 +178,32 @@ fn kept(folder: &Path) -> Vec<(u32, u64)> {
         }
     }
     kept
+}
+
+#[test]
+fn source_0_of_a_stream_is_a_source_and_no_capture_has_its_messages() {
+    wired!("source_0_of_a_stream_is_a_source_and_no_capture_has_its_messages");
+    let folder = folder("nought");
+    let mut rig = Rig::new(&config(&folder));
+    let client = client(&folder, 0);
+    for n in 0..5 {
+        client.send(PORT_STANDARD, &message(2, 0, n, 64), DEADLINE).expect("it is accepted");
+    }
+    client.flush(DEADLINE).expect("everything is acknowledged");
+    drop(client);
+    assert!(rig.appliance.stop(), "it ends by itself with code 0");
+    let log = folder.join("log");
+    let weir = |words: &[&std::ffi::OsStr]| {
+        let output = std::process::Command::new(program("weir")).arg("log").args(words).output().expect("it runs");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let verdict = weir(&["verify".as_ref(), log.as_os_str(), "--json".as_ref()]);
+    assert!(verdict.contains(r#""source":0,"stream":true,"records":5,"lost":0,"#), "{verdict}");
+    let capture = folder.join("frames.pcap");
+    let said = weir(&["cat".as_ref(), log.as_os_str(), "--pcap".as_ref(), capture.as_os_str()]);
+    assert!(said.starts_with("5 messages of streams are left out"), "{said}");
+    assert_eq!(std::fs::metadata(&capture).expect("a file").len(), 24, "a capture's header and no frame");
+    std::fs::remove_dir_all(&folder).expect("removed");
 }
 
 /// Whom the kill hits.
