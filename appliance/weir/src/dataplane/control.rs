@@ -22,7 +22,7 @@ use weir_ebpf_loader::Classifier;
 use super::classes::KernelClasses;
 use super::setup::Port;
 use super::steering::Steering;
-use super::{Dataplane, changes, experiments, explain, features, flags, lock, services, status};
+use super::{Dataplane, accept_later, changes, experiments, explain, features, flags, lock, services, status};
 use crate::place::Place;
 use crate::records;
 
@@ -65,7 +65,14 @@ pub(super) fn listen(place: &Place) -> Result<UnixListener> {
 /// Answers for as long as the process lives.
 pub(super) fn serve(dataplane: &Arc<Dataplane>, listener: &UnixListener) {
     let busy = Arc::new(AtomicUsize::new(0));
-    for connection in listener.incoming().map_while(Result::ok) {
+    loop {
+        let connection = match listener.accept() {
+            Ok((connection, _)) => connection,
+            Err(error) => {
+                accept_later("the control socket", &error);
+                continue;
+            }
+        };
         if busy.fetch_add(1, Ordering::AcqRel) >= CONVERSATIONS {
             let problem =
                 Problem::new(CONVERSATIONS.to_string(), "so many conversations are under way", "try again in a moment");

@@ -241,6 +241,13 @@ fn panicked(thread: &mut Option<JoinHandle<()>>) -> bool {
     thread.take_if(|thread| thread.is_finished()).is_some_and(|thread| thread.join().is_err())
 }
 
+/// Waits before a socket is asked again that could let nobody in: no descriptor or no memory is left, and soon may be.
+fn accept_later(socket: &str, error: &dyn std::fmt::Display) {
+    const PAUSE: Duration = Duration::from_secs(1);
+    tracing::error!("{socket} lets nobody in and is asked again in {PAUSE:?}: {error}");
+    std::thread::sleep(PAUSE);
+}
+
 /// The pool's thread.
 fn move_frames(dataplane: &Dataplane, pool: Pool, mut epoll: Epoll) {
     // FIFO before pinning: an ordinary task pinned beside a spinning FIFO one would wait for the fair server.
