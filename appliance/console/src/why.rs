@@ -94,6 +94,9 @@ pub fn render_frame(frame: &WhyFrame, out: &mut dyn Write) -> io::Result<()> {
     layers.extend(frame.message.as_ref().map(message));
     let first = format!("frame {}, {} bytes: {}", frame.frame, frame.length, layers.join("; "));
     block(&first, "", out)?;
+    if let Some(note) = &frame.note {
+        block(note, "    ", out)?;
+    }
     if let Some(reason) = &frame.malformed {
         block(&format!("malformed ({reason}): {}", sentence(reason)), "    ", out)?;
     }
