@@ -14,8 +14,8 @@ use crate::table::wrap;
 
 /// Explain a live flow, or every frame of a capture.
 ///
-/// FLOW is written 10.0.0.1:5000-10.0.0.2:48100/udp. A capture is judged by the configuration of the weir that runs, if one
-/// does, else by the one given with --config.
+/// FLOW is written 10.0.0.1:5000-10.0.0.2:48100/udp. A capture is judged by the file given with --config, and without one as a
+/// box without rules would: a weir that runs is not asked.
 #[derive(Args, Clone, Debug)]
 #[group(id = "what", required = true, multiple = false, args = ["flow", "pcap"])]
 pub struct WhyArgs {

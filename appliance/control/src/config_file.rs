@@ -92,7 +92,7 @@ mod tests {
         let path = directory("bytes").join("weir.yaml");
         fs::write(&path, b"wait: poll\ncores: {critical: \"\xc3\xa9\xe9\"}\n").expect("written");
         for said in [load(&path).expect_err("refused").to_string(), layer(&path).expect_err("refused").to_string()] {
-            assert!(said.contains("weir.yaml:2:20: byte 0xe9: this is not UTF-8; save the file as UTF-8"), "{said}");
+            assert!(said.contains("weir.yaml:2:21: byte 0xe9: this is not UTF-8; save the file as UTF-8"), "{said}");
         }
         // A character that the limit cuts is no fault of the file's letters.
         fs::write(&path, "é".repeat(MAX_FILE_BYTES)).expect("written");

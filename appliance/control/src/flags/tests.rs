@@ -86,7 +86,7 @@ fn what_flags_cannot_mean_together_is_refused_where_it_stands() {
             ["4:", "tcp: no flow can match", "match what"],
         ),
         ("  - {name: a, to: [streaming], share: 105%}\n", ["3:", "105%", "more than 100%"]),
-        ("  - {name: a, share: 5%}\n", ["3:", "needs somebody", "name a feature"]),
+        ("  - {name: a, share: 5%}\n", ["3:", "nobody who takes", "name a feature"]),
         (
             "  - {name: a, share: 5%, to: [test1], variants: [{name: x, to: [test2]}]}\n",
             ["3:", "with variants", "move the features"],
