@@ -1,4 +1,5 @@
-//! What does it say when it cannot start? One line with value, cause and cure, and nothing half started.
+//! What does it say when it cannot start, or cannot do what it is asked? One line with value, cause and cure, and nothing half
+//! started.
 
 use std::process::Command;
 
@@ -105,4 +106,65 @@ fn without_rights_the_first_missing_one_is_named() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("CAP_"), "the missing right is named: {said}");
+}
+
+#[test]
+fn a_capture_that_is_not_of_ethernet_is_not_read_as_ethernet() {
+    let folder = std::env::temp_dir().join(format!("weir-refusals-capture-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let capture = folder.join("frames.pcap");
+    // Bytes that would be an IPv4 header behind an Ethernet header, and one byte of a frame.
+    let packet: Vec<u8> = [&[0_u8; 12] as &[u8], &[8, 0, 0x45, 0, 0, 20], &[7; 16]].concat();
+    let written = |link: u32| {
+        let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        let mut bytes = words(&[0xa1b2_c3d4, 4 << 16 | 2, 0, 0, 65_535, link]);
+        for (frame, length) in [(&packet[..], 90), (&packet[..1], 1)] {
+            bytes.extend(words(&[1_700_000_000, 5, frame.len() as u32, length]));
+            bytes.extend(frame);
+        }
+        std::fs::write(&capture, bytes).expect("written");
+    };
+    let ask = |words: &[&str]| {
+        let output = Command::new(program("weir")).args(words).arg(&capture).arg("--json").output().expect("it runs");
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("text")
+    };
+    written(105); // IEEE 802.11
+    let said = ask(&["why", "--pcap"]);
+    let first = said.lines().next().expect("a frame");
+    for part in [
+        r#""length":90,"captured":34,"time_ns":1700000000000005000,"note":"nothing is decoded: link type 105"#,
+        r#""ethertype":"","vlans":[],"ip":null,"ports":null"#,
+        r#""malformed":null"#,
+    ] {
+        assert!(first.contains(part), "{part} is missing in {first}");
+    }
+    written(1);
+    assert!(ask(&["why", "--pcap"]).contains(r#""note":null,"ethertype":"0x0800""#));
+    // A frame shorter than a header does not end the replay of all.
+    if weir_tests::cannot_wire().is_none() {
+        let said = ask(&["replay"]);
+        assert!(said.contains(r#""frames":2"#) && said.contains(r#""truncated-ethernet":1"#), "{said}");
+    }
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+#[test]
+fn down_says_that_it_may_not_ask() {
+    let folder = std::env::temp_dir().join(format!("weir-refusals-down-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let socket = folder.join("control.sock");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+    std::fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0)).expect("nobody's");
+    let output = Command::new("setpriv")
+        .args(["--bounding-set=-all", "--inh-caps=-all"])
+        .arg(program("weir"))
+        .args(["down", "--socket"])
+        .arg(&socket)
+        .output()
+        .expect("setpriv runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && said.contains("this user may not ask"), "{said}");
+    assert!(socket.exists());
+    std::fs::remove_dir_all(&folder).expect("removed");
 }

@@ -1,19 +1,21 @@
 //! Does a message over a stream get where the same datagram would, and is it there once, whatever dies?
 
 use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use weir_appliance_control::config::Run;
-use weir_appliance_control::message::{NewRule, Request, Status, StreamsStatus};
+use weir_appliance_control::message::{NewRule, ProcessState, Request, Status, StreamsStatus};
 use weir_appliance_sdk_rust::{IngestAddress, StreamClient, StreamOptions};
 use weir_dataplane_io::wait::PidFd;
 use weir_dataplane_log::{LogReader, verify};
 use weir_ebpf_abi::message::{PORT_STANDARD, StandardHeader};
 use weir_features_worker::audit::ANSWER_ME;
-use weir_tests::{DEADLINE, Rig, scaled, wired};
+use weir_tests::{BOX, DEADLINE, Rig, program, scaled, wired};
 use zerocopy::IntoBytes;
 
 /// Time a box has to be back after a kill: it is started again with a back-off of up to five seconds.
@@ -178,6 +180,69 @@ fn kept(folder: &Path) -> Vec<(u32, u64)> {
         }
     }
     kept
+}
+
+#[test]
+fn source_0_of_a_stream_is_a_source_and_no_capture_has_its_messages() {
+    wired!("source_0_of_a_stream_is_a_source_and_no_capture_has_its_messages");
+    let folder = folder("nought");
+    let mut rig = Rig::new(&config(&folder));
+    let client = client(&folder, 0);
+    for n in 0..5 {
+        client.send(PORT_STANDARD, &message(2, 0, n, 64), DEADLINE).expect("it is accepted");
+    }
+    client.flush(DEADLINE).expect("everything is acknowledged");
+    drop(client);
+    assert!(rig.appliance.stop(), "it ends by itself with code 0");
+    let log = folder.join("log");
+    let weir = |words: &[&std::ffi::OsStr]| {
+        let output = std::process::Command::new(program("weir")).arg("log").args(words).output().expect("it runs");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let verdict = weir(&["verify".as_ref(), log.as_os_str(), "--json".as_ref()]);
+    assert!(verdict.contains(r#""source":0,"stream":true,"records":5,"lost":0,"#), "{verdict}");
+    let capture = folder.join("frames.pcap");
+    let said = weir(&["cat".as_ref(), log.as_os_str(), "--pcap".as_ref(), capture.as_os_str()]);
+    assert!(said.starts_with("5 messages of streams are left out"), "{said}");
+    assert_eq!(std::fs::metadata(&capture).expect("a file").len(), 24, "a capture's header and no frame");
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+#[test]
+fn a_flood_of_connections_leaves_everybody_else_descriptors() {
+    const DESCRIPTORS: usize = 400;
+    wired!("a_flood_of_connections_leaves_everybody_else_descriptors");
+    let folder = folder("flood");
+    let narrow = folder.join("weir");
+    let script = format!("#!/bin/sh\nulimit -n {DESCRIPTORS}\nexec {} \"$@\"\n", program("weir").display());
+    std::fs::write(&narrow, script).expect("written");
+    std::fs::set_permissions(&narrow, std::fs::Permissions::from_mode(0o755)).expect("it can be run");
+    let mut rig = Rig::with_program(&narrow, &format!("{BOX}{}", config(&folder)), 1500, 1, |_| Ok(())).expect("a rig");
+    let flood: Vec<UnixStream> =
+        (0..DESCRIPTORS).map(|_| UnixStream::connect(folder.join("ingest.sock")).expect("a connection")).collect();
+    let turned_away = |status: &Status| {
+        let streams = streams(status);
+        let refused = streams.refused.get("too-many-connections").copied().unwrap_or(0);
+        streams.connections > 0 && streams.connected + refused >= flood.len() as u64
+    };
+    rig.appliance.wait_until("the flood is turned away", DEADLINE, turned_away).expect("the box answers");
+    // Who needs descriptors meanwhile gets them: a worker that is started again above all.
+    let worker = |status: &Status| {
+        status
+            .processes
+            .iter()
+            .find(|process| process.name == "worker test1")
+            .map(|process| (process.pid, process.state))
+    };
+    let status = rig.appliance.status().expect("it answers");
+    let (pid, _) = worker(&status).expect("a worker");
+    weir_tests::kill(pid);
+    let again =
+        |status: &Status| worker(status).is_some_and(|(now, state)| now != pid && state == ProcessState::Running);
+    rig.appliance.wait_until("the worker is there again", BACK, again).expect("it is");
+    drop(flood);
+    assert!(rig.appliance.stop(), "it ends by itself with code 0");
+    std::fs::remove_dir_all(&folder).expect("removed");
 }
 
 /// Whom the kill hits.

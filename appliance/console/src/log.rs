@@ -19,6 +19,9 @@ pub enum LogCommand {
     /// Print records, oldest first, one line each.
     Cat(CatArgs),
     /// Check every byte, and the sequence of every source. Exit code 1 if something is wrong.
+    ///
+    /// `lost` are numbers of a source that are missing between others of one class: also messages that another rule took, which
+    /// are not in this log or under another class.
     Verify(LogPlace),
 }
 
@@ -54,7 +57,7 @@ pub struct CatArgs {
     /// At most so many.
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
-    /// Write the frames to this capture file instead.
+    /// Write the frames to this capture file instead. Messages of streams had no headers and are left out.
     #[arg(long, value_name = "FILE")]
     pub pcap: Option<PathBuf>,
 }

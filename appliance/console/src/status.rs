@@ -13,7 +13,7 @@ use weir_ebpf_abi::reason::Reason;
 use crate::answer::{Ask, Exit, Outcome, json, unexpected};
 use crate::numbers::{bytes, duration, exact, micros, percent, short};
 use crate::placement;
-use crate::table::{Column, Table, WIDTH, cut};
+use crate::table::{Column, Table, say};
 use crate::{experiment, flag, resources, service, upgrade};
 
 /// Show the state on one page: ports with their mode, processes, rings, counters, features.
@@ -75,7 +75,7 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     }
     section(out, &ports, "no port: add one with weir up --interface NAME")?;
     for line in status.interfaces.iter().flat_map(placement::lines) {
-        writeln!(out, "{}", cut(&line, WIDTH))?;
+        say(out, &line)?;
     }
     counters(&status.counters, out)?;
     section(out, &rings(status), "no ring: no rule and no flag gives frames to a feature")?;
@@ -86,54 +86,54 @@ pub fn render(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     }
     for (feature, sends) in status.features.iter().filter_map(|it| Some((it.name, it.sends.as_ref()?))) {
         for line in sends_lines(feature, sends) {
-            writeln!(out, "{}", cut(&line, WIDTH))?;
+            say(out, &line)?;
         }
     }
     for line in status.resources.iter().flat_map(resources::status_lines) {
-        writeln!(out, "{}", cut(&line, WIDTH))?;
+        say(out, &line)?;
     }
     steering(status, out)?;
     section(out, &processes(status), "no process")?;
     for process in &status.processes {
         for note in process.notes() {
-            writeln!(out, "{}", cut(&format!("  {}: {note}", process.name), WIDTH))?;
+            say(out, &format!("  {}: {note}", process.name))?;
         }
     }
     if status.evicted > 0 {
         writeln!(out, "{} workers were killed for breaking the rules of the rings", status.evicted)?;
     }
     if let Some(log) = &status.log {
-        writeln!(out, "{}", cut(&log_line(log), WIDTH))?;
+        say(out, &log_line(log))?;
     }
-    if let Some(streams) = &status.streams {
-        writeln!(out, "{}", cut(&streams_line(streams), WIDTH))?;
+    for line in status.streams.iter().flat_map(streams_lines) {
+        say(out, &line)?;
     }
     writeln!(out)?;
     let memory = &status.memory;
     let why = if memory.why.is_empty() { String::new() } else { format!(" ({})", memory.why) };
     let node = placement::node_of_frames(memory);
     let frames = format!("memory  {} of frames on {}{node}{why}", bytes(memory.umem_bytes), memory.backing);
-    writeln!(out, "{}", cut(&frames, WIDTH))?;
+    say(out, &frames)?;
     writeln!(out, "        {} beside them", bytes(memory.pss_beside_umem_bytes))?;
     let idle =
         status.cores.idle_cpu_percent.map(|idle| format!("; idle {} of a core", percent(idle))).unwrap_or_default();
-    writeln!(out, "{}", cut(&format!("cores   {} ({}){idle}", status.cores.plan, status.cores.source), WIDTH))
+    say(out, &format!("cores   {} ({}){idle}", status.cores.plan, status.cores.source))
 }
 
 /// Which weir this is, and what is about to change.
 fn head(status: &Status, out: &mut dyn Write) -> io::Result<()> {
     let weir = &status.weir;
     let head = format!("weir {} on {}, up {}", weir.version, weir.host.name, duration(weir.uptime_s));
-    writeln!(out, "{}", cut(&head, WIDTH))?;
+    say(out, &head)?;
     if let Some(line) = weir.upgrade.as_ref().and_then(upgrade::line) {
-        writeln!(out, "{}", cut(&line, WIDTH))?;
+        say(out, &line)?;
     }
     if let Some(pending) = &status.pending {
         let reason = if pending.reason.is_empty() { String::new() } else { format!(" ({})", pending.reason) };
         let PendingChange { revision, left_s, author, .. } = pending;
         let line =
             format!("UNCONFIRMED for {left_s} s more: revision {revision} by {author}{reason}; weir confirm keeps it");
-        writeln!(out, "{}", cut(&line, WIDTH))?;
+        say(out, &line)?;
     }
     Ok(())
 }
@@ -266,21 +266,25 @@ fn features(features: &[FeatureStatus]) -> Table {
     table
 }
 
-/// The streams on one line: what came, what is held, and what was refused.
-fn streams_line(streams: &StreamsStatus) -> String {
+/// The streams: what came and what is held, and in a second line how many connections were refused for which reason.
+fn streams_lines(streams: &StreamsStatus) -> Vec<String> {
     if let Some(failure) = &streams.failure {
-        return format!("streams stand still: {failure}");
+        return vec![format!("streams STAND STILL: {failure}")];
     }
-    let refused: u64 = streams.refused.values().sum();
-    format!(
-        "streams: {} connections, {} messages, {} held, {} untaken, {} came twice, {} connections refused",
+    let mut lines = vec![format!(
+        "streams {} connections, {} messages, {} held, {} untaken, {} came twice",
         streams.connections,
         short(streams.messages as f64),
         short(streams.held as f64),
         short(streams.untaken as f64),
         short(streams.duplicates as f64),
-        refused
-    )
+    )];
+    let refused: Vec<_> = streams.refused.iter().filter(|(_, count)| **count > 0).collect();
+    if !refused.is_empty() {
+        let refused: Vec<_> = refused.iter().map(|(reason, count)| format!("{reason} {}", exact(**count))).collect();
+        lines.push(format!("        connections refused: {}", refused.join(", ")));
+    }
+    lines
 }
 
 fn processes(status: &Status) -> Table {

@@ -113,6 +113,26 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// Prints a sentence whole, in lines that fit: what stands at its end is often the cure. Later lines are indented.
+///
+/// # Errors
+/// The output cannot be written.
+pub(crate) fn say(out: &mut dyn Write, text: &str) -> io::Result<()> {
+    const INDENT: usize = 8;
+    // The first line keeps its columns; `wrap` would close up their gaps.
+    let chars: Vec<char> = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if chars.len() <= WIDTH {
+        return writeln!(out, "{}", chars.iter().collect::<String>());
+    }
+    let (first, rest) = match chars[..=WIDTH].iter().rposition(|c| *c == ' ').filter(|at| *at > INDENT) {
+        Some(space) => (&chars[..space], &chars[space + 1..]),
+        None => chars.split_at(WIDTH),
+    };
+    writeln!(out, "{}", first.iter().collect::<String>().trim_end())?;
+    let rest = wrap(&rest.iter().collect::<String>(), WIDTH - INDENT);
+    rest.iter().try_for_each(|line| writeln!(out, "{:INDENT$}{line}", ""))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,5 +162,23 @@ mod tests {
         assert_eq!(wrap("one two three", 8), ["one two", "three"]);
         assert_eq!(wrap("abcdefghij", 4), ["abcd", "efgh", "ij"]);
         assert!(wrap("", 4).is_empty());
+    }
+
+    #[test]
+    fn a_long_sentence_is_said_whole() {
+        let said = |text: &str| {
+            let mut out = Vec::new();
+            say(&mut out, text).expect("written");
+            String::from_utf8(out).expect("text")
+        };
+        assert_eq!(said("log     STANDS\tSTILL"), "log     STANDS STILL\n");
+        let long = said(&format!("log     stands still: {}; free space", "word ".repeat(30).trim_end()));
+        assert!(long.lines().all(|line| length(line) <= WIDTH), "{long}");
+        assert!(long.starts_with("log     stands still: word") && long.ends_with("; free space\n"), "{long}");
+        assert_eq!(long.matches("word").count(), 30);
+        assert!(long.lines().skip(1).all(|line| line.starts_with("        w")), "{long}");
+        let unbroken = said(&"x".repeat(200));
+        assert_eq!(unbroken.matches('x').count(), 200);
+        assert!(unbroken.lines().all(|line| length(line) <= WIDTH), "{unbroken}");
     }
 }

@@ -147,6 +147,28 @@ fn status_and_top_name_what_changes_by_itself() {
 }
 
 #[test]
+fn what_stands_still_is_said_whole_and_what_was_refused_with_its_reason() {
+    let mut state = crate::top::status_for_tests(3);
+    let cause = "No space left on device (os error 28) while a segment file of 64 MiB was made in /var/lib/weir/log; free space";
+    state.log = Some(typed(json!({"folder": "/var/lib/weir/log", "frames": 5, "durable": 5, "next": 5, "dropped": 7,
+        "failure": cause})));
+    state.streams = Some(weir_appliance_control::message::StreamsStatus {
+        refused: [("stalled".to_owned(), 7_200), ("too-many-connections".to_owned(), 501), ("gap".to_owned(), 0)]
+            .into(),
+        ..Default::default()
+    });
+    let (_, text) = printed(|out| Ok(status::render(&state, out).map(|()| Exit::Done)?));
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [
+        &format!("STANDS STILL at record 5, 7 NOT logged: {cause}") as &str,
+        "connections refused: stalled 7 200, too-many-connections 501",
+    ] {
+        assert!(words.contains(part), "{part:?} is missing in:\n{text}");
+    }
+    assert!(!text.contains("gap"), "{text}");
+}
+
+#[test]
 fn rules_and_agents_fit_the_line() {
     let rules: Vec<RuleStatus> = typed(json!([
         {"place": 1, "name": "telemetry", "match": "udp dport 48102", "action": "deliver", "to": ["streaming"], "share": "2.5%", "class": 0,

@@ -14,8 +14,8 @@ use crate::table::wrap;
 
 /// Explain a live flow, or every frame of a capture.
 ///
-/// FLOW is written 10.0.0.1:5000-10.0.0.2:48100/udp. A capture is judged by the configuration of the weir that runs, if one
-/// does, else by the one given with --config.
+/// FLOW is written 10.0.0.1:5000-10.0.0.2:48100/udp. A capture is judged by the file given with --config, and without one as a
+/// box without rules would: a weir that runs is not asked.
 #[derive(Args, Clone, Debug)]
 #[group(id = "what", required = true, multiple = false, args = ["flow", "pcap"])]
 pub struct WhyArgs {
@@ -94,6 +94,9 @@ pub fn render_frame(frame: &WhyFrame, out: &mut dyn Write) -> io::Result<()> {
     layers.extend(frame.message.as_ref().map(message));
     let first = format!("frame {}, {} bytes: {}", frame.frame, frame.length, layers.join("; "));
     block(&first, "", out)?;
+    if let Some(note) = &frame.note {
+        block(note, "    ", out)?;
+    }
     if let Some(reason) = &frame.malformed {
         block(&format!("malformed ({reason}): {}", sentence(reason)), "    ", out)?;
     }

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, ConfigError, Layer, MAX_FILE_BYTES};
+use crate::problem::Problem;
 
 /// Why the file could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -32,11 +33,7 @@ pub enum ConfigFileError {
 /// # Errors
 /// The file cannot be read, or is refused.
 pub fn load(path: &Path) -> Result<Config, ConfigFileError> {
-    let read = |cause| ConfigFileError::Read { path: path.to_owned(), cause };
-    let mut text = String::new();
-    // One byte more than the limit is enough for the parser to refuse the file as too long.
-    let limit = MAX_FILE_BYTES as u64 + 1;
-    File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text)).map_err(read)?;
+    let text = text(path)?;
     Config::parse(&text).map_err(|cause| ConfigFileError::Refused { path: path.to_owned(), cause })
 }
 
@@ -45,13 +42,32 @@ pub fn load(path: &Path) -> Result<Config, ConfigFileError> {
 /// # Errors
 /// The file cannot be read.
 pub fn layer(path: &Path) -> Result<Layer, ConfigFileError> {
-    let read = |cause| ConfigFileError::Read { path: path.to_owned(), cause };
-    let mut text = String::new();
+    let text = text(path)?;
+    let name = fs::canonicalize(path).map_err(|cause| ConfigFileError::Read { path: path.to_owned(), cause })?;
+    Ok(Layer { name: name.to_string_lossy().into_owned(), text })
+}
+
+/// What stands in the file.
+fn text(path: &Path) -> Result<String, ConfigFileError> {
+    let mut bytes = Vec::new();
     // One byte more than the limit is enough for the parser to refuse the file as too long.
     let limit = MAX_FILE_BYTES as u64 + 1;
-    File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text)).map_err(read)?;
-    let name = fs::canonicalize(path).map_err(read)?;
-    Ok(Layer { name: name.to_string_lossy().into_owned(), text })
+    File::open(path)
+        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
+        .map_err(|cause| ConfigFileError::Read { path: path.to_owned(), cause })?;
+    if bytes.len() > MAX_FILE_BYTES {
+        return Ok(String::from_utf8_lossy(&bytes).into_owned()); // the limit may have cut a character
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let sound = error.utf8_error().valid_up_to();
+        let before = String::from_utf8_lossy(&error.as_bytes()[..sound]);
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        let value = format!("byte 0x{:02x}", error.as_bytes()[sound]);
+        let problem =
+            Problem::new(value, "this is not UTF-8", "save the file as UTF-8, for example with `iconv -t UTF-8`");
+        let (line, column) = (before.matches('\n').count() as u64 + 1, line.chars().count() as u64 + 1);
+        ConfigFileError::Refused { path: path.to_owned(), cause: ConfigError { line, column, problem } }
+    })
 }
 
 /// The overlay of this name beside a file: `weir.yaml` and `prod` give `prod.yaml` in the same folder. Something with a
@@ -69,6 +85,20 @@ mod tests {
         let path = std::env::temp_dir().join(format!("weir-config-file-{test}-{}", std::process::id()));
         fs::create_dir_all(&path).expect("a directory");
         path
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_said_where_it_stands() {
+        let path = directory("bytes").join("weir.yaml");
+        fs::write(&path, b"wait: poll\ncores: {critical: \"\xc3\xa9\xe9\"}\n").expect("written");
+        for said in [load(&path).expect_err("refused").to_string(), layer(&path).expect_err("refused").to_string()] {
+            assert!(said.contains("weir.yaml:2:21: byte 0xe9: this is not UTF-8; save the file as UTF-8"), "{said}");
+        }
+        // A character that the limit cuts is no fault of the file's letters.
+        fs::write(&path, "é".repeat(MAX_FILE_BYTES)).expect("written");
+        let said = load(&path).expect_err("refused").to_string();
+        assert!(said.contains("more than 4194304 bytes"), "{said}");
+        fs::remove_dir_all(path.parent().expect("a folder")).expect("removed");
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! Rules that would take the management's connections off the host's stack.
 //!
 //! What can be judged from the rules alone: whether a TCP connection to port 22, wherever it comes from, could meet a
-//! rule that keeps it from the stack. A rule before it that passes all of port 22 makes it harmless.
+//! rule that keeps it from the stack, or that by which neighbours find the box in the first place: ARP, which is not IP,
+//! and neighbour discovery, which is ICMPv6. A rule before it that passes all of that makes it harmless.
 
 use std::time::Duration;
+
+use weir_ebpf_abi::rules::Match;
 
 use crate::config::{Config, RuleAction, RuleSpec};
 use crate::problem::Problem;
@@ -14,32 +17,83 @@ pub(crate) const SSH: u16 = 22;
 /// TCP's protocol number.
 pub(crate) const TCP: u8 = 6;
 
-/// Whether the rule could decide about a frame of TCP to the port.
-fn meets(rule: &RuleSpec) -> bool {
-    let matches = &rule.matches;
-    // Messages travel in UDP, so a rule that asks for one never meets ssh.
-    matches.protocol.is_none_or(|protocol| protocol.0 == TCP)
-        && matches.destination_port.is_none_or(|range| (range.ends().0..=range.ends().1).contains(&SSH))
-        && matches.message_type.is_none()
-        && matches.modality.is_none()
-        && rule.share != Share::NONE
+/// ICMPv6's protocol number.
+pub(crate) const ICMPV6: u8 = 58;
+
+/// What the box is reached by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Connections to ssh.
+    Ssh,
+    /// Neighbour discovery, the ARP of IPv6.
+    Discovery,
+    /// ARP, among what is not IP.
+    Arp,
 }
 
-/// Whether the rule takes every frame of TCP to the port that comes to it.
-fn takes_all(rule: &RuleSpec) -> bool {
-    let matches = &rule.matches;
-    let anywhere = matches.source.is_none() && matches.destination.is_none() && matches.source_port.is_none();
-    meets(rule) && anywhere && matches.vlan.is_none() && rule.share == Share::ALL
+impl Way {
+    const ALL: [Way; 3] = [Way::Ssh, Way::Discovery, Way::Arp];
+
+    /// Whether the rule could decide about a frame of it.
+    fn meets(self, rule: &RuleSpec) -> bool {
+        let matches = Match::from(rule.matches);
+        let could = match self {
+            // Messages travel in UDP, so a rule that asks for one never meets ssh.
+            Way::Ssh => {
+                matches.protocol.is_none_or(|protocol| protocol == TCP)
+                    && matches.destination_port.is_none_or(|(first, last)| (first..=last).contains(&SSH))
+                    && matches.message_type.is_none()
+                    && matches.modality.is_none()
+            }
+            Way::Discovery => {
+                let ports = matches.source_port.is_some() || matches.destination_port.is_some();
+                let mut prefixes = [matches.source, matches.destination].into_iter().flatten();
+                matches.protocol.is_none_or(|protocol| protocol == ICMPV6)
+                    && !ports
+                    && matches.message_type.is_none()
+                    && matches.modality.is_none()
+                    && prefixes.all(|prefix| prefix.version == 6)
+            }
+            Way::Arp => matches.can_meet_no_ip(),
+        };
+        could && rule.share != Share::NONE
+    }
+
+    /// Whether the rule takes every frame of it that comes to it.
+    fn takes_all(self, rule: &RuleSpec) -> bool {
+        let matches = &rule.matches;
+        let anywhere = matches.source.is_none() && matches.destination.is_none() && matches.source_port.is_none();
+        self.meets(rule) && anywhere && matches.vlan.is_none() && rule.share == Share::ALL
+    }
+
+    /// The rules that could keep it from the host's stack. `forward` is none: it sends on base messages to
+    /// known agents and passes all else.
+    fn cut_by(self, config: &Config) -> impl Iterator<Item = &RuleSpec> {
+        let cuts = move |rule: &&RuleSpec| {
+            matches!(rule.action, RuleAction::Drop | RuleAction::Deliver | RuleAction::Mirror) && self.meets(rule)
+        };
+        let before = move |rule: &&RuleSpec| !(rule.action == RuleAction::Pass && self.takes_all(rule));
+        config.rules().iter().take_while(before).filter(cuts)
+    }
+
+    /// What a rule does that cuts it, and how to write it so that it does not.
+    const fn said(self) -> (&'static str, &'static str) {
+        match self {
+            Way::Ssh => ("could keep ssh from this box", "pass tcp dport 22 in a rule before it"),
+            Way::Discovery => {
+                ("could keep IPv6 neighbour discovery from this box", "pass proto 58 in a rule before it")
+            }
+            Way::Arp => (
+                "could keep ARP from this box, without which no neighbour finds it",
+                "ask for IP, by two rules with src 0.0.0.0/0 and src ::/0",
+            ),
+        }
+    }
 }
 
-/// The rules that could keep ssh from the host's stack. `forward` is not among them: it sends on base messages to known
-/// agents and passes all else.
+/// The rules that could keep ssh, or that by which neighbours find the box, from the host's stack.
 pub fn cut_by(config: &Config) -> impl Iterator<Item = &RuleSpec> {
-    let cuts = |rule: &&RuleSpec| {
-        matches!(rule.action, RuleAction::Drop | RuleAction::Deliver | RuleAction::Mirror) && meets(rule)
-    };
-    let before = |rule: &&RuleSpec| !(rule.action == RuleAction::Pass && takes_all(rule));
-    config.rules().iter().take_while(before).filter(cuts)
+    config.rules().iter().filter(|rule| Way::ALL.into_iter().any(|way| way.cut_by(config).any(|cut| cut == *rule)))
 }
 
 /// Whether a change may be made as far as the way to the box is concerned.
@@ -48,16 +102,20 @@ pub fn cut_by(config: &Config) -> impl Iterator<Item = &RuleSpec> {
 /// It brings a rule that could cut ssh off, and is not both forced and to be confirmed: only then does the box come back
 /// by itself when nobody can reach it any more.
 pub fn judge(now: &Config, next: &Config, force: bool, confirm_within: Option<Duration>) -> Result<(), Problem> {
-    let known: Vec<&RuleSpec> = cut_by(now).collect();
-    let Some(rule) = cut_by(next).find(|rule| !known.contains(rule)) else { return Ok(()) };
+    let new = |way: Way| {
+        let known: Vec<&RuleSpec> = way.cut_by(now).collect();
+        way.cut_by(next).find(|rule| !known.contains(rule)).map(|rule| (way, rule))
+    };
+    let Some((way, rule)) = Way::ALL.into_iter().find_map(new) else { return Ok(()) };
     if force && confirm_within.is_some() {
         return Ok(());
     }
-    let cause = format!("this rule ({} {}) could keep ssh from this box", rule.action, rule.matches);
+    let (does, cure) = way.said();
+    let cause = format!("this rule ({} {}) {does}", rule.action, rule.matches);
     let cure = if force {
-        "add --confirm-within 60s, so that it is taken back when nobody can confirm it"
+        "add --confirm-within 60s, so that it is taken back when nobody can confirm it".to_owned()
     } else {
-        "pass tcp dport 22 in a rule before it, or add --force and --confirm-within 60s"
+        format!("{cure}, or add --force and --confirm-within 60s")
     };
     Err(Problem::new(rule.name.to_string(), cause, cure))
 }
@@ -83,7 +141,17 @@ mod tests {
             ("{match: \"type 7\", action: drop}", false),
             ("{match: any, action: forward}", false),
             ("{match: any, action: drop, share: 0%}", false),
-            ("{match: tcp dport 22, action: pass}, {match: any, action: drop}", false),
+            ("{match: tcp dport 22, action: pass}, {match: any, action: drop}", true),
+            ("{match: tcp dport 22, action: pass}, {match: vlan 5, action: deliver, to: [streaming]}", true),
+            ("{match: tcp dport 22, action: pass}, {match: src 0.0.0.0/0, action: drop}", false),
+            ("{match: tcp dport 22, action: pass}, {match: \"src ::/0\", action: drop}", true),
+            (
+                "{match: tcp dport 22, action: pass}, {match: proto 58, action: pass}, {match: \"src ::/0\", action: drop}",
+                false,
+            ),
+            ("{match: proto 58, action: mirror, to: [streaming]}", true),
+            ("{match: proto 1, action: drop}", false),
+            ("{match: any, action: pass}, {match: any, action: drop}", false),
             ("{match: tcp dport 22 src 10.0.0.0/8, action: pass}, {match: any, action: drop}", true),
             ("{match: any, action: pass, share: 50%}, {match: any, action: drop}", true),
         ] {

@@ -49,6 +49,7 @@ impl From<MatchExpression> for Match {
             vlan: expression.vlan.map(Range::ends),
             message_type: expression.message_type.map(Range::ends),
             modality: expression.modality.map(|set| masks_with_any(set.bits())),
+            no_ip: false,
         }
     }
 }
@@ -120,6 +121,7 @@ mod tests {
             vlan: Some((4, 5)),
             message_type: Some((6, 6)),
             modality: Some(masks_with_any(9)),
+            no_ip: false,
         };
         assert_eq!(Match::from(expression), whole);
         let expression: MatchExpression = "dst 2001:db8::/32".parse().expect("a match");

@@ -7,15 +7,23 @@ use weir_dataplane_source::capture::Reader;
 use weir_dataplane_source::ethernet::as_ethernet;
 
 /// One frame of a capture.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Met<'a> {
     /// Its number, from 1.
     pub number: u64,
     /// Its bytes from the Ethernet header on. Where the capture has another link layer the header is made up; where that
-    /// cannot be done these are the captured bytes.
+    /// cannot be done there are none: read as Ethernet they would be addresses and ports that were never there.
     pub bytes: &'a [u8],
-    /// Its length on the wire, which the capture may have cut.
+    /// Length on the wire of what `bytes` present, of which the capture may have cut the end.
     pub length: u32,
+    /// Its length on the wire as the capture says it, with the link layer that it was captured with.
+    pub captured_length: u32,
+    /// Whether `bytes` are what the classifier would have met.
+    pub is_presented: bool,
+    /// Bytes of it that were captured.
+    pub captured: u32,
+    /// What was made up, or why nothing could be.
+    pub note: Option<String>,
     /// When it was captured, in nanoseconds since 1970.
     pub time_ns: u64,
 }
@@ -32,9 +40,17 @@ pub(crate) fn for_each(path: &Path, mut each: impl FnMut(&Met<'_>) -> Result<()>
         number += 1;
         let missing = frame.original_length.saturating_sub(frame.bytes.len() as u32);
         let presented = as_ethernet(&frame, &mut buffer);
-        let bytes = presented.as_ref().map_or(frame.bytes, |presented| presented.bytes);
-        let length = bytes.len() as u32 + missing; // at most 256 KiB are captured
-        each(&Met { number, bytes, length, time_ns: frame.time_ns })?;
+        let (link, time_ns, captured_length) = (frame.link, frame.time_ns, frame.original_length);
+        let captured = frame.bytes.len() as u32;
+        let note = match &presented {
+            Some(presented) => presented.note.map(str::to_owned),
+            None => Some(format!("nothing is decoded: {link} says of no Ethernet or IP packet that it carries one")),
+        };
+        let is_presented = presented.is_some();
+        let bytes = presented.map_or(&[] as &[u8], |presented| presented.bytes);
+        // At most 256 KiB are captured; a length below that is a damaged capture's.
+        let length = (bytes.len() as u32).saturating_add(missing);
+        each(&Met { number, bytes, length, captured_length, is_presented, captured, note, time_ns })?;
     }
     Ok(())
 }

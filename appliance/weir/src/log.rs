@@ -27,7 +27,7 @@ pub(crate) fn run(command: &LogCommand, out: &mut dyn Write) -> Outcome {
             shown::render_segments(&segments, place.json, out)
         }
         LogCommand::Cat(args) => match &args.pcap {
-            Some(path) => capture(args, path).map(|()| Exit::Done).map_err(failure),
+            Some(path) => capture(args, path, out).map(|()| Exit::Done).map_err(failure),
             None => cat(args, out),
         },
         LogCommand::Verify(place) => {
@@ -82,11 +82,17 @@ fn cat(args: &CatArgs, out: &mut dyn Write) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// Writes the frames to a capture.
-fn capture(args: &CatArgs, path: &Path) -> Result<()> {
+/// Writes the frames to a capture. A stream's messages had no headers of a wire, so no capture can hold them: they are left
+/// out, and `out` says so.
+fn capture(args: &CatArgs, path: &Path, out: &mut dyn Write) -> Result<()> {
     let file = File::create(path).with_context(|| format!("{} cannot be made", path.display()))?;
     let mut writer = Writer::new(BufWriter::new(file), LinkType::Ethernet)?;
+    let mut left_out = 0_u64;
     records(args, |record| {
+        if record.stamp.stream {
+            left_out += 1;
+            return Ok(());
+        }
         let frame = Frame {
             time_ns: record.stamp.time_ns,
             original_length: record.frame.len() as u32,
@@ -95,7 +101,14 @@ fn capture(args: &CatArgs, path: &Path) -> Result<()> {
         };
         writer.write(&frame).map_err(|error| Failure::Line(error.to_string()))
     })?;
-    writer.finish()?.flush().with_context(|| format!("{} cannot be written", path.display()))
+    writer.finish()?.flush().with_context(|| format!("{} cannot be written", path.display()))?;
+    if left_out > 0 {
+        writeln!(
+            out,
+            "{left_out} messages of streams are left out: they came without a wire's headers; `weir log cat` lists them"
+        )?;
+    }
+    Ok(())
 }
 
 fn verdict(folder: &Path) -> Result<LogVerdict> {
@@ -104,7 +117,8 @@ fn verdict(folder: &Path) -> Result<LogVerdict> {
     if found.damage.is_empty() {
         let mut reader = LogReader::open(folder)?;
         while let Some(record) = reader.next_record()? {
-            if record.stamp.source != 0 {
+            // On the wire 0 is a frame without a message; over a stream it is a source like any other.
+            if record.stamp.source != 0 || record.stamp.stream {
                 audit.see(&record.stamp);
             }
         }

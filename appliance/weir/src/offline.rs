@@ -57,7 +57,7 @@ fn judge(path: &Path, config: Option<&Path>, judged: &SyncSender<Result<WhyFrame
             .map(|rule| rule.name.to_string());
         let service = why::service(&explanation, &config, tables.placement());
         let verdict = why::verdict(&explanation, rule, service, |class| kernel_classes.takers(class).names());
-        let frame = why::frame(met.number, met.bytes, met.length, &explanation, verdict);
+        let frame = why::frame(met, &explanation, verdict);
         judged.send(Ok(frame)).map_err(|_| anyhow!("the output is complete"))
     })
 }
@@ -75,11 +75,20 @@ pub(crate) fn replay(args: &ReplayArgs, out: &mut dyn Write) -> Outcome {
 /// `weir down`: unpins what a killed weir left and gives cards their settings back. One that still runs is left alone.
 pub(crate) fn down(socket: &Path, out: &mut dyn Write) -> Result<Exit> {
     let place = Place::of(Path::new(""), socket);
-    if std::os::unix::net::UnixStream::connect(socket).is_ok() {
-        return Err(anyhow!(
-            "{}: a weir answers there; stop it with Ctrl-C or `systemctl stop weir`",
-            socket.display()
-        ));
+    match std::os::unix::net::UnixStream::connect(socket) {
+        Ok(_) => {
+            return Err(anyhow!(
+                "{}: a weir answers there; stop it with Ctrl-C or `systemctl stop weir`",
+                socket.display()
+            ));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return Err(anyhow!(
+                "{}: this user may not ask whether a weir answers there, and could take nothing away; use sudo",
+                socket.display()
+            ));
+        }
+        Err(_) => {}
     }
     // Threads and timers of NAPI go back while the program is attached: without it a virtual interface has none. Queues go
     // back without it, since a driver may refuse fewer queues than its program needs.

@@ -16,14 +16,19 @@ use weir_ebpf_abi::services::ServiceKey;
 use weir_ebpf_loader::Placement;
 use zerocopy::FromBytes;
 
-/// Describes frame number `number` of a capture.
+use crate::capture::Met;
+
+/// Describes a frame of a capture.
 #[must_use]
-pub(crate) fn frame(number: u64, bytes: &[u8], length: u32, explanation: &Explanation, verdict: Verdict) -> WhyFrame {
-    let decoded = &explanation.decoded;
+pub(crate) fn frame(met: &Met<'_>, explanation: &Explanation, verdict: Verdict) -> WhyFrame {
+    let (decoded, bytes) = (&explanation.decoded, met.bytes);
     let has_ethertype = bytes.len() >= 14;
     WhyFrame {
-        frame: number,
-        length,
+        frame: met.number,
+        length: met.captured_length,
+        captured: met.captured,
+        time_ns: met.time_ns,
+        note: met.note.clone(),
         ethertype: if has_ethertype { ethertype(&decoded.outer) } else { String::new() },
         vlans: decoded.outer.vlan_ids().to_vec(),
         ip: ip(&decoded.outer),
@@ -36,7 +41,8 @@ pub(crate) fn frame(number: u64, bytes: &[u8], length: u32, explanation: &Explan
             ports: ports(layers),
         }),
         message: message(bytes, decoded),
-        malformed: decoded.malformed().map(|reason| reason.name().to_owned()),
+        // What was not decoded is not malformed for it.
+        malformed: decoded.malformed().filter(|_| met.is_presented).map(|reason| reason.name().to_owned()),
         verdict,
     }
 }

@@ -331,6 +331,29 @@ fn who_breaks_the_rules_is_told_why(io_uring: bool) {
     assert_eq!((refused["length"], refused["stalled"], refused["no-hello"]), (2, 2, 1));
 }
 
+fn a_sequence_at_its_end_ends_nobody_but_its_source(io_uring: bool) {
+    let known = BTreeMap::from([(9, u64::MAX)]);
+    let receiver = Box::start(io_uring, StreamLimits { credit: 100, ..StreamLimits::default() }, known);
+    let plain = message(1, 40, 0);
+    let (mut stream, next) = hello(receiver.address, 5, u64::MAX - 1);
+    assert_eq!(next, u64::MAX - 1);
+    stream.write_all(&framed(5, next, &plain)).expect("sent");
+    acknowledged(&mut stream, u64::MAX);
+    // One more would leave no sequence to be expected: it is never taken, whether it was sent before, is new or was durable.
+    for source in [5, 6, 9] {
+        let (mut stream, next) = hello(receiver.address, source, u64::MAX);
+        assert_eq!(next, u64::MAX);
+        stream.write_all(&framed(source, next, &plain)).expect("sent");
+        let (says, word) = refusal(&mut stream);
+        assert_eq!((says, word.reason.get()), (StreamSays::Refused, StreamError::Credit as u16));
+    }
+    let (mut other, next) = hello(receiver.address, 7, 0);
+    other.write_all(&framed(7, next, &plain)).expect("sent");
+    acknowledged(&mut other, 1);
+    let (taken, _) = receiver.finish();
+    assert_eq!(taken, [(5, u64::MAX - 1, plain.clone()), (7, 0, plain)]);
+}
+
 fn a_sender_that_comes_back_sends_what_is_missing_and_nothing_twice(io_uring: bool) {
     let receiver = Box::start(io_uring, StreamLimits::default(), BTreeMap::from([(9, 99)]));
     // 100 is the first that is not durable; the sender has not heard so.
@@ -676,6 +699,7 @@ both_ways! {
     a_taker_that_stands_still_stops_the_sender_and_loses_nothing
     what_waited_for_a_lane_is_shown_before_anything_is_waited_for
     who_breaks_the_rules_is_told_why
+    a_sequence_at_its_end_ends_nobody_but_its_source
     a_sender_that_comes_back_sends_what_is_missing_and_nothing_twice
     thousands_of_slow_connections_hold_little_and_hinder_nobody
     nothing_is_durable_before_what_came_before_it_was_passed

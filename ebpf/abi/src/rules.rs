@@ -33,6 +33,9 @@ pub struct Match {
     pub message_type: Option<(u32, u32)>,
     /// The values of `modality_mask`, 0 to 15, as a set: bit *v* is set where value *v* matches.
     pub modality: Option<u16>,
+    /// Only frames that are not IP, ARP most of all. The fields above but the VLAN are IP's, so beside one of them no frame
+    /// matches.
+    pub no_ip: bool,
 }
 
 impl Prefix {
@@ -64,7 +67,7 @@ fn overlap<T: Copy + Ord>(one: (T, T), other: (T, T)) -> Option<(T, T)> {
 impl Match {
     /// The match of the frames that match both; `None` where there can be none.
     pub fn both(&self, other: &Match) -> Option<Match> {
-        Some(Match {
+        let both = Match {
             source: both(self.source, other.source, Prefix::both)?,
             destination: both(self.destination, other.destination, Prefix::both)?,
             source_port: both(self.source_port, other.source_port, overlap)?,
@@ -73,7 +76,20 @@ impl Match {
             vlan: both(self.vlan, other.vlan, overlap)?,
             message_type: both(self.message_type, other.message_type, overlap)?,
             modality: both(self.modality, other.modality, |one, other| Some(one & other).filter(|both| *both != 0))?,
-        })
+            no_ip: self.no_ip || other.no_ip,
+        };
+        (!both.no_ip || both.can_meet_no_ip()).then_some(both)
+    }
+
+    /// Whether frames that are not IP can match.
+    pub const fn can_meet_no_ip(&self) -> bool {
+        self.source.is_none()
+            && self.destination.is_none()
+            && self.source_port.is_none()
+            && self.destination_port.is_none()
+            && self.protocol.is_none()
+            && self.message_type.is_none()
+            && self.modality.is_none()
     }
 }
 

@@ -7,7 +7,7 @@ use weir_ebpf_abi::agents::{Agent, AgentTable};
 use weir_ebpf_abi::control::{HAS_BUCKETS, HAS_RULES, MirrorClasses, NEEDS_FLOW};
 use weir_ebpf_abi::known;
 use weir_ebpf_abi::layout::{BUCKETS, MAX_AGENTS, MAX_CLASSES, MAX_EGRESS, MAX_RULES};
-use weir_ebpf_abi::rules::{Prefix, Rule};
+use weir_ebpf_abi::rules::{Match, Prefix, Rule};
 use weir_ebpf_abi::ruleset::{ASK_FLAGS, Field, MAX_VECTORS, POSITIONS, RuleEntry, RuleSet, Vector};
 
 use crate::error::LoadError;
@@ -156,9 +156,12 @@ fn uses(rules: &[Rule], set: &mut RuleSet, field: Field, asks: impl Fn(&Rule) ->
 /// Fields with a table entry for every value.
 fn direct(rules: &[Rule], set: &mut RuleSet, vectors: &mut Vectors) -> Result<(), LoadError> {
     let count = rules.len();
-    if uses(rules, set, Field::Protocol, |rule| rule.matches.protocol.is_some()) {
+    if uses(rules, set, Field::Protocol, |rule| rule.matches.protocol.is_some() || rule.matches.no_ip) {
         for value in 0..=255u8 {
-            let minds_not = |rule: usize| rules[rule].matches.protocol.is_none_or(|wanted| wanted == value);
+            let minds_not = |rule: usize| {
+                let Match { protocol, no_ip, .. } = rules[rule].matches;
+                !no_ip && protocol.is_none_or(|wanted| wanted == value)
+            };
             set.protocols[usize::from(value)] = vectors.number(set, count, minds_not)?;
         }
         set.absent[Field::Protocol as usize] =
@@ -274,6 +277,7 @@ pub fn first_match_linear(rules: &[Rule], decoded: &weir_ebpf_abi::decode::Decod
             && port(matches.source_port, outer.ports().map(|ports| ports.0))
             && port(matches.destination_port, outer.ports().map(|ports| ports.1))
             && matches.protocol.is_none_or(|wanted| outer.version != 0 && wanted == outer.protocol)
+            && (!matches.no_ip || outer.version == 0)
             && port(matches.vlan, vlan)
             && matches
                 .message_type

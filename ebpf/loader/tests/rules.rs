@@ -48,10 +48,10 @@ fn rule() -> impl Strategy<Value = Rule> {
         proptest::option::weighted(0.2, prop_oneof![Just(6u8), Just(17)]),
         proptest::option::weighted(0.2, range16()),
         proptest::option::weighted(0.2, range32()),
-        (proptest::option::weighted(0.2, 0..=u16::MAX), maybe(0.5), 0..64u8),
+        (proptest::option::weighted(0.2, 0..=u16::MAX), maybe(0.5), 0..64u8, proptest::bool::weighted(0.2)),
         prop_oneof![3 => Just(10_000u16), 1 => 0..10_000u16],
     )
-        .prop_map(|(addresses, ports, protocol, vlan, message_type, (modality, drop, class), share)| Rule {
+        .prop_map(|(addresses, ports, protocol, vlan, message_type, (modality, drop, class, no_ip), share)| Rule {
             matches: Match {
                 source: addresses.0,
                 destination: addresses.1,
@@ -61,6 +61,7 @@ fn rule() -> impl Strategy<Value = Rule> {
                 vlan,
                 message_type,
                 modality,
+                no_ip,
             },
             action: if drop.is_some() { Action::Drop } else { Action::Deliver },
             class,
@@ -227,6 +228,7 @@ fn the_largest_rule_set_fits() {
                 vlan: Some((number as u16 * 3 + 1, number as u16 * 3 + 2)),
                 message_type: Some((number * 1_000 + 1, number * 1_000 + 9)),
                 modality: Some(number as u16),
+                no_ip: false,
             };
             Rule { matches, action: Action::Drop, class: 0, share: 9_999 - number as u16 }
         })

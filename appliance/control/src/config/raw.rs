@@ -262,7 +262,8 @@ pub(super) struct Control {
 pub(super) fn read(text: &str) -> Result<File, ConfigError> {
     if text.len() > MAX_FILE_BYTES {
         let problem = Problem::new(
-            format!("{} bytes", text.len()),
+            // The reader of files stops here, so how many there are is not known.
+            format!("more than {MAX_FILE_BYTES} bytes"),
             format!("a configuration has at most {MAX_FILE_BYTES} bytes"),
             "check that this is the right file",
         );

@@ -4,7 +4,8 @@
 //! Each flag decides for itself: a flow is the flag's if the flag is on, the flow matches, and its bucket is below the
 //! share. With prerequisites it must be theirs as well. A flow goes to all whose it is. Buckets are counted from 0 for
 //! every flag, so a flag of 5 % takes flows that one of 25 % takes too, and a share that grows moves no flow away. No flag
-//! has connections to ssh, whatever it asks for: a share of them would be connections that never come about.
+//! has connections to ssh, whatever it asks for: a share of them would be connections that never come about. Nor has one
+//! what is not IP, or ICMPv6: all ARP of a box is one flow, and without it no neighbour finds the box.
 
 mod tables;
 #[cfg(test)]
@@ -21,13 +22,14 @@ use crate::problem::Problem;
 use crate::share::Share;
 use crate::taker::{FeatureName, TakerSet};
 
+use tables::KEPT_MATCHES;
 pub use tables::{TakerTable, tables};
 
 /// Different matches that flags can have together: every combination of them is a table of the classifier.
 pub const MAX_MATCHES: usize = 4;
 
-// With the table for ssh and the one for all other flows.
-const _: () = assert!((1 << MAX_MATCHES) < FLAG_TABLES);
+// With the tables for what no flag has, and the one for all other flows.
+const _: () = assert!((1 << MAX_MATCHES) + KEPT_MATCHES <= FLAG_TABLES);
 
 /// What becomes of a flag.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,7 +201,7 @@ fn circle(flags: &[FlagSpec], start: &FlagSpec) -> Option<String> {
 pub fn rules_taken(flags: &[FlagSpec]) -> usize {
     let mut different = Vec::new();
     resolve(flags).iter().filter_map(|one| one.matches).for_each(|matches| note(&mut different, matches));
-    if flags.is_empty() { 0 } else { 1 << different.len().min(MAX_MATCHES) }
+    if flags.is_empty() { 0 } else { (1 << different.len().min(MAX_MATCHES)) - 1 + KEPT_MATCHES }
 }
 
 /// Every set of takers that flags can give a flow to, whatever their shares and states.

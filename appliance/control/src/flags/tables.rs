@@ -17,17 +17,29 @@ pub struct TakerTable {
     pub takers: Vec<TakerSet>,
 }
 
-/// Connections to ssh.
-const SSH: Match = Match {
+/// Every frame.
+const ANY: Match = Match {
     source: None,
     destination: None,
     source_port: None,
-    destination_port: Some((management::SSH, management::SSH)),
-    protocol: Some(management::TCP),
+    destination_port: None,
+    protocol: None,
     vlan: None,
     message_type: None,
     modality: None,
+    no_ip: false,
 };
+
+/// What no flag has, or the box could not be reached any more: connections to ssh, and that by which neighbours find the
+/// box at all, ARP among what is not IP, and neighbour discovery in ICMPv6.
+const KEPT: [Match; KEPT_MATCHES] = [
+    Match { destination_port: Some((management::SSH, management::SSH)), protocol: Some(management::TCP), ..ANY },
+    Match { protocol: Some(management::ICMPV6), ..ANY },
+    Match { no_ip: true, ..ANY },
+];
+
+/// Matches that no flag has.
+pub(super) const KEPT_MATCHES: usize = 3;
 
 /// One flag that works.
 struct Working<'a> {
@@ -54,9 +66,10 @@ pub fn tables(flags: &[FlagSpec]) -> Vec<TakerTable> {
     combinations.sort_by_key(|combination: &u32| std::cmp::Reverse(combination.count_ones()));
     let all = combinations.into_iter().filter_map(|combination| table(&working, &different, combination));
     let mut tables: Vec<TakerTable> = all.collect();
-    if tables.iter().any(|table| table.matches.both(&SSH).is_some()) {
-        tables.insert(0, TakerTable { matches: SSH, takers: vec![TakerSet::EMPTY; BUCKETS] });
-    }
+    let met = |kept: &Match| tables.iter().any(|table| table.matches.both(kept).is_some());
+    let kept: Vec<Match> = KEPT.into_iter().filter(met).collect();
+    let nobody = kept.into_iter().map(|matches| TakerTable { matches, takers: vec![TakerSet::EMPTY; BUCKETS] });
+    tables.splice(0..0, nobody);
     tables
 }
 

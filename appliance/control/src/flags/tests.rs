@@ -24,9 +24,12 @@ fn flags_decide_each_for_itself() {
         "  - {name: a, to: [streaming], share: 5%}\n  - {name: b, to: [test1], share: 25%}\n  - {name: c, to: [test2], share: 100%, state: off}\n",
     );
     let tables = tables(config.flags());
-    let [ssh, table] = tables.as_slice() else { panic!("{tables:?}") };
-    assert!(ssh.takers.iter().all(|set| set.is_empty()), "no flag has connections to ssh");
+    let [ssh, discovery, no_ip, table] = tables.as_slice() else { panic!("{tables:?}") };
+    for kept in [ssh, discovery, no_ip] {
+        assert!(kept.takers.iter().all(|set| set.is_empty()), "no flag has what the box is reached by: {kept:?}");
+    }
     assert_eq!((ssh.matches.protocol, ssh.matches.destination_port), (Some(6), Some((22, 22))));
+    assert_eq!((discovery.matches.protocol, no_ip.matches.no_ip), (Some(58), true));
     let both = set(&[Taker::Streaming, Taker::Test1]);
     for (bucket, expected) in [
         (0, both),
@@ -83,7 +86,7 @@ fn what_flags_cannot_mean_together_is_refused_where_it_stands() {
             ["4:", "tcp: no flow can match", "match what"],
         ),
         ("  - {name: a, to: [streaming], share: 105%}\n", ["3:", "105%", "more than 100%"]),
-        ("  - {name: a, share: 5%}\n", ["3:", "needs somebody", "name a feature"]),
+        ("  - {name: a, share: 5%}\n", ["3:", "nobody who takes", "name a feature"]),
         (
             "  - {name: a, share: 5%, to: [test1], variants: [{name: x, to: [test2]}]}\n",
             ["3:", "with variants", "move the features"],
@@ -117,8 +120,8 @@ fn what_flags_cannot_mean_together_is_refused_where_it_stands() {
     let rules: String = (0..1_010).map(|port| format!("  - {{match: 'udp dport {port}', action: drop}}\n")).collect();
     let four: String = many.lines().take(4).map(|line| format!("{line}\n")).collect();
     let text = format!("features: {{test1: {{}}}}\nrules:\n{rules}flags:\n{four}");
-    let error = Config::parse(&text).expect_err("1,010 and 16").to_string();
-    assert!(error.contains("flags take 16 rules") && error.contains("1010"), "{error}");
+    let error = Config::parse(&text).expect_err("1,010 and 18").to_string();
+    assert!(error.contains("flags take 18 rules") && error.contains("1010"), "{error}");
 }
 
 #[test]
@@ -206,7 +209,7 @@ proptest! {
         let Ok(config) = config(&text) else { return Ok(()) };
         let protocol = if udp { 17 } else { 6 };
         let holds = |matches: &Match| {
-            matches.protocol.is_none_or(|wanted| wanted == protocol)
+            !matches.no_ip && matches.protocol.is_none_or(|wanted| wanted == protocol)
                 && matches.destination_port.is_none_or(|(first, last)| (first..=last).contains(&port))
         };
         fn is_own(flags: &[FlagSpec], name: &str, bucket: u16, holds: &dyn Fn(&Match) -> bool) -> bool {

@@ -76,7 +76,7 @@ fn features_and_their_workers() {
 #[test]
 fn why() {
     keeps::<WhyFrame>(&json!({
-        "frame": 1, "length": 98, "ethertype": "0x0800", "vlans": [10, 20],
+        "frame": 1, "length": 98, "captured": 96, "time_ns": 1_700_000_000_000_000_001_u64, "note": null, "ethertype": "0x0800", "vlans": [10, 20],
         "ip": {"version": 4, "source": "10.0.0.1", "destination": "10.0.0.2", "protocol": 17, "fragment": {"offset": 0, "more": true}},
         "ports": {"source": 5000, "destination": 48100}, "tunnel": "vxlan",
         "inner": {"ethertype": "0x86dd", "vlans": [],
@@ -89,7 +89,7 @@ fn why() {
     }));
     for action in ["pass", "drop", "forward", "deliver", "mirror"] {
         keeps::<WhyFrame>(&json!({
-            "frame": 2, "length": 9, "ethertype": "", "vlans": [], "ip": null, "ports": null, "tunnel": null, "inner": null,
+            "frame": 2, "length": 9, "captured": 9, "time_ns": 0, "note": "Ethernet header made up from PPP", "ethertype": "", "vlans": [], "ip": null, "ports": null, "tunnel": null, "inner": null,
             "message": null, "malformed": "truncated-ethernet",
             "verdict": {"action": action, "takers": [], "rule": null, "bucket": null, "reason": "truncated-ethernet"},
         }));

@@ -11,8 +11,17 @@ use crate::config::RuleAction;
 pub struct WhyFrame {
     /// Its number in the capture, from 1.
     pub frame: u64,
-    /// Bytes.
+    /// Bytes on the wire, as the capture says.
     pub length: u32,
+    /// Bytes of them that the capture has.
+    #[serde(default)]
+    pub captured: u32,
+    /// When it was captured, nanoseconds since 1970; 0 where the capture does not say.
+    #[serde(default)]
+    pub time_ns: u64,
+    /// What was made up, or why nothing could be decoded, where the capture is not of Ethernet.
+    #[serde(default)]
+    pub note: Option<String>,
     /// After VLAN tags, four hexadecimal digits: `0x0800`. Empty text if the frame is too short to have one.
     pub ethertype: String,
     /// VLAN numbers, outermost first.

@@ -21,11 +21,11 @@ use weir_features_worker::attach::{
 };
 use zerocopy::IntoBytes;
 
-use super::Dataplane;
 use super::placement::busy_poll;
 use super::sends::SendPages;
 use super::streams::{self, Lane, Streams};
 use super::takers::{Taker, TakerState};
+use super::{Dataplane, accept_later};
 
 /// Slots of a worker's record ring: 512 KiB of records.
 const RECORD_SLOTS: u32 = 4096;
@@ -44,8 +44,8 @@ pub(super) fn serve(dataplane: &Arc<Dataplane>, listener: &Listener) {
         let connection = match listener.accept() {
             Ok(connection) => connection,
             Err(error) => {
-                tracing::error!("no worker can attach any more: {error}");
-                return;
+                accept_later("the workers' socket", &error);
+                continue;
             }
         };
         let dataplane = Arc::clone(dataplane);

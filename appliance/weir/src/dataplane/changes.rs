@@ -52,7 +52,12 @@ pub(super) fn open(place: &Place, seed: &Seed, restarts: u32) -> Result<Keeper> 
         ),
     }
     for rule in management::cut_by(keeper.config()) {
-        tracing::warn!("rule {} could keep ssh from this box: {} {}", rule.name, rule.action, rule.matches);
+        tracing::warn!(
+            "rule {} could keep ssh, or what neighbours find this box by, from its stack: {} {}",
+            rule.name,
+            rule.action,
+            rule.matches
+        );
     }
     Ok(keeper)
 }

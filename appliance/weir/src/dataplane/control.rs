@@ -23,7 +23,8 @@ use super::classes::KernelClasses;
 use super::setup::Port;
 use super::steering::Steering;
 use super::{
-    Dataplane, changes, chaos, experiments, explain, features, flags, gate, lock, services, status, supervised,
+    Dataplane, accept_later, changes, chaos, experiments, explain, features, flags, gate, lock, services, status,
+    supervised,
 };
 use crate::place::Place;
 use crate::records;
@@ -67,7 +68,14 @@ pub(super) fn listen(place: &Place) -> Result<UnixListener> {
 /// Answers for as long as the process lives.
 pub(super) fn serve(dataplane: &Arc<Dataplane>, listener: &UnixListener) {
     let busy = Arc::new(AtomicUsize::new(0));
-    for connection in listener.incoming().map_while(Result::ok) {
+    loop {
+        let connection = match listener.accept() {
+            Ok((connection, _)) => connection,
+            Err(error) => {
+                accept_later("the control socket", &error);
+                continue;
+            }
+        };
         if busy.fetch_add(1, Ordering::AcqRel) >= CONVERSATIONS {
             let problem =
                 Problem::new(CONVERSATIONS.to_string(), "so many conversations are under way", "try again in a moment");

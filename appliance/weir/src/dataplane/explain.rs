@@ -14,6 +14,7 @@ use weir_ebpf_abi::reason::Reason;
 use super::control::internal;
 use super::steering::is_taken;
 use super::{Dataplane, counters, flags, lock};
+use crate::capture::Met;
 use crate::why;
 
 /// Longest frame that is taken for a question: a jumbo frame.
@@ -34,7 +35,18 @@ pub(super) fn frame(dataplane: &Dataplane, bytes: &[u8]) -> Result<WhyFrame, Pro
     }
     let explanation = lock(&dataplane.classifier).explain(bytes).map_err(internal)?;
     let verdict = verdict(dataplane, &explanation);
-    Ok(why::frame(1, bytes, bytes.len() as u32, &explanation, verdict))
+    let length = bytes.len() as u32; // a line of the control socket holds less than 4 GiB
+    let met = Met {
+        number: 1,
+        bytes,
+        length,
+        captured_length: length,
+        captured: length,
+        is_presented: true,
+        note: None,
+        time_ns: 0,
+    };
+    Ok(why::frame(&met, &explanation, verdict))
 }
 
 /// What was decided, with the names that the configuration gives.

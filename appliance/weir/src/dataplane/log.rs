@@ -21,7 +21,7 @@ use weir_dataplane_log::{LogSpec, LogTaker, LogWriter, LoggedRing, Now, WhenStuc
 use weir_dataplane_pool::pool::Place;
 use weir_dataplane_ring::{OwnerCursors, PAGE_LENGTH, TakerCursors};
 
-use super::{Dataplane, attach, lock, streams};
+use super::{Dataplane, attach, lock, panicked, streams};
 
 /// Bytes of a group: a thousand small frames, or a hundred large ones.
 const GROUP_BYTES: usize = 256 << 10;
@@ -160,6 +160,11 @@ impl Log {
     pub(super) fn status(&self) -> Option<LogStatus> {
         let runs = lock(&self.thread).is_some();
         runs.then(|| lock(&self.status).clone())
+    }
+
+    /// Whether its thread ended by a panic.
+    pub(super) fn has_panicked(&self) -> bool {
+        panicked(&mut lock(&self.thread))
     }
 
     /// Ends the thread after everything that was read is on the disk.

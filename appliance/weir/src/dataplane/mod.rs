@@ -36,6 +36,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -181,10 +182,12 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32, ledger: Option<&Path>
         dataplane.end(); // the classifier is attached by now: it goes again, and traffic is the host's
         return Err(error);
     }
-    spawn("attach", &dataplane, move |dataplane| attach::serve(dataplane, &attach))?;
-    spawn("control", &dataplane, move |dataplane| control::serve(dataplane, &control))?;
-    spawn("health", &dataplane, health::watch)?;
-    spawn("supervisor", &dataplane, supervised::listen)?;
+    let mut serving = [
+        Some(spawn("attach", &dataplane, move |dataplane| attach::serve(dataplane, &attach))?),
+        Some(spawn("control", &dataplane, move |dataplane| control::serve(dataplane, &control))?),
+        Some(spawn("health", &dataplane, health::watch)?),
+        Some(spawn("supervisor", &dataplane, supervised::listen)?),
+    ];
     features::begin(&dataplane);
     dataplane.supervised.say(&Heard::Ready)?;
     while !stop.load(Ordering::Relaxed) && !dataplane.stopping.load(Ordering::Relaxed) {
@@ -205,6 +208,11 @@ pub(crate) fn run(place: Place, seed: Seed, restarts: u32, ledger: Option<&Path>
         if mover.is_finished() {
             return Err(anyhow!("the pool ended; no frame would come back"));
         }
+        if serving.iter_mut().any(panicked) || dataplane.has_lost_a_thread() {
+            return Err(anyhow!(
+                "a thread panicked, its last words stand above; the dataplane is started again; report it"
+            ));
+        }
     }
     dataplane.end();
     Ok(())
@@ -222,10 +230,26 @@ fn because(found: &Hostile) -> String {
     }
 }
 
-fn spawn(name: &str, dataplane: &Arc<Dataplane>, serve: impl FnOnce(&Arc<Dataplane>) + Send + 'static) -> Result<()> {
+fn spawn(
+    name: &str,
+    dataplane: &Arc<Dataplane>,
+    serve: impl FnOnce(&Arc<Dataplane>) + Send + 'static,
+) -> Result<JoinHandle<()>> {
     let dataplane = Arc::clone(dataplane);
-    std::thread::Builder::new().name(name.to_owned()).spawn(move || serve(&dataplane)).map(drop)?;
-    Ok(())
+    Ok(std::thread::Builder::new().name(name.to_owned()).spawn(move || serve(&dataplane))?)
+}
+
+/// Whether a thread ended by a panic. A process that lives on without it would look sound and serve nobody, so it ends, and the
+/// supervisor starts another.
+fn panicked(thread: &mut Option<JoinHandle<()>>) -> bool {
+    thread.take_if(|thread| thread.is_finished()).is_some_and(|thread| thread.join().is_err())
+}
+
+/// Waits before a socket is asked again that could let nobody in: no descriptor or no memory is left, and soon may be.
+fn accept_later(socket: &str, error: &dyn std::fmt::Display) {
+    const PAUSE: Duration = Duration::from_secs(1);
+    tracing::error!("{socket} lets nobody in and is asked again in {PAUSE:?}: {error}");
+    std::thread::sleep(PAUSE);
 }
 
 /// The pool's thread.
@@ -346,6 +370,11 @@ fn pool_waiting(rings: &[Ring], classes: &KernelClasses) -> Result<(Epoll, Epoll
 }
 
 impl Dataplane {
+    /// Whether the log's or the streams' thread ended by a panic.
+    fn has_lost_a_thread(&self) -> bool {
+        self.log.has_panicked() || self.streams.as_ref().is_some_and(streams::Streams::has_panicked)
+    }
+
     /// The rings of the taker `name`, over all queues.
     fn rings_of(&self, name: &str) -> Result<Vec<&Ring>> {
         let taken: Vec<u8> = self.classes.taken_by(name).map(|class| class.number).collect();
@@ -468,5 +497,25 @@ impl Dataplane {
         self.ask(Request::Stop);
         let _ = std::fs::remove_file(&self.place.control);
         let _ = std::fs::remove_file(&self.place.attach);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panicked_is_noticed_once_and_one_that_ended_in_order_never() {
+        let ended = |work: fn()| {
+            let thread = std::thread::spawn(work);
+            while !thread.is_finished() {
+                std::thread::yield_now();
+            }
+            Some(thread)
+        };
+        let (mut sound, mut broken) = (ended(|| ()), ended(|| panic!("on purpose")));
+        assert!(!panicked(&mut sound));
+        assert!(panicked(&mut broken));
+        assert!(!panicked(&mut broken) && !panicked(&mut None));
     }
 }

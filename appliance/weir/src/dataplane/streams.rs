@@ -38,13 +38,13 @@ use weir_ebpf_loader::HostTables;
 
 use super::classes::KernelClasses;
 use super::steering::Steering;
-use super::{Dataplane, ledger, lock};
+use super::{Dataplane, ledger, lock, panicked};
 
 /// How soon a turn follows while messages are on lanes: takers wake this thread by the hundred only.
 const SOON: Duration = Duration::from_micros(200);
 /// How long the thread sleeps at most while nothing arrives.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Descriptors that a dataplane has beside those of connections.
+/// Descriptors that are kept for a dataplane's rings, workers, log and conversations: some hundred are used.
 const DESCRIPTORS_BESIDE: u64 = 1_024;
 /// Bytes of a message that the decoder looks at: its header, the longest of which has 76.
 const LOOKED_AT: usize = 128;
@@ -203,6 +203,11 @@ impl Streams {
         lock(&self.status).clone()
     }
 
+    /// Whether its thread ended by a panic.
+    pub(super) fn has_panicked(&self) -> bool {
+        panicked(&mut lock(&self.thread))
+    }
+
     /// Ends the thread; connections end with it, and what was not acknowledged their senders still have.
     pub(super) fn end(&self) {
         self.stop.store(true, Ordering::Relaxed);
@@ -267,6 +272,7 @@ pub(super) fn start(
         ListenAddress::Tcp(address) => Listening::tcp(*address),
         ListenAddress::Local(path) => Listening::local(path),
     };
+    let connections = connections(spec.connections);
     let area = Area::of(&spec, &dataplane.classes);
     let frames = umem.frames() - area.frames(umem.frame_size());
     let setup = StreamSetup {
@@ -278,7 +284,7 @@ pub(super) fn start(
         lanes: streams.lanes.iter().map(|lane| (Arc::clone(lane.memory.mapping()) as _, streams.size)).collect(),
         durable: durable(dataplane, streams),
         limits: StreamLimits {
-            connections: spec.connections as usize,
+            connections,
             credit: u64::from(spec.credit),
             stall: Duration::from_secs(u64::from(spec.stall_seconds)),
             ..StreamLimits::default()
@@ -286,16 +292,6 @@ pub(super) fn start(
         known,
         io_uring: true,
     };
-    // Rings, workers and the log have some hundred.
-    let wanted = u64::from(spec.connections) + DESCRIPTORS_BESIDE;
-    let got = fds::allow_descriptors(wanted);
-    if got < wanted {
-        tracing::warn!(
-            "the process may open {got} descriptors, so about {} stream connections instead of {}; raise `ulimit -Hn` to {wanted}",
-            got.saturating_sub(DESCRIPTORS_BESIDE),
-            spec.connections
-        );
-    }
     let shared = Arc::clone(dataplane);
     let (ready, made) = mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name("streams".into()).spawn(move || {
@@ -326,6 +322,25 @@ pub(super) fn start(
     })?;
     *lock(&streams.thread) = Some(thread);
     made.recv().context("the streams' thread ended")?
+}
+
+/// Connections that this process takes: as many as are `wished`, if it may open their descriptors. What the rest of it needs
+/// is kept from them, or a flood of connections would leave nobody a descriptor to ask for the status with.
+fn connections(wished: u32) -> usize {
+    let wanted = u64::from(wished) + DESCRIPTORS_BESIDE;
+    let got = fds::allow_descriptors(wanted);
+    let most = wished.min(u32::try_from(room(got)).unwrap_or(u32::MAX));
+    if most < wished {
+        tracing::warn!(
+            "the process may open {got} descriptors, so {most} stream connections are taken instead of {wished}; raise `ulimit -Hn` to {wanted}"
+        );
+    }
+    most as usize
+}
+
+/// Descriptors for connections, of `got` in all.
+fn room(got: u64) -> u64 {
+    got - DESCRIPTORS_BESIDE.min(got / 2)
 }
 
 /// Lanes that the log takes: bit i is lane i.
@@ -541,6 +556,11 @@ mod tests {
     use weir_ebpf_abi::message::{PORT_STANDARD, StandardHeader};
     use weir_ebpf_abi::rules::{Match, Rule};
     use zerocopy::IntoBytes;
+
+    #[test]
+    fn connections_leave_descriptors_to_the_rest() {
+        assert_eq!([room(0), room(1), room(400), room(2_048), room(11_024)], [0, 1, 200, 1_024, 10_000]);
+    }
 
     #[test]
     fn a_message_is_steered_as_its_datagram_would_be() {

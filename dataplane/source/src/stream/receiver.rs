@@ -487,7 +487,7 @@ impl Receiver {
         let Some(source) = self.sources.get_mut(at) else { return Err(StreamError::TooMany) };
         let before = source.connection.replace(place);
         connection.source = Some(at);
-        let word = StreamWord::new(StreamSays::Welcome, source.next, source.base() + self.limits.credit);
+        let word = StreamWord::new(StreamSays::Welcome, source.next, source.allowed(self.limits.credit));
         connection.say(&word);
         // What is finished may be more than the sender has heard: an acknowledgement may have died with a connection.
         self.tell(at);
@@ -533,7 +533,7 @@ impl Receiver {
         if sequence > source.next {
             return Err(StreamError::Gap);
         }
-        if sequence >= source.base() + limits.credit {
+        if sequence >= source.allowed(limits.credit) {
             return Err(StreamError::Credit);
         }
         let message = match place {
@@ -653,7 +653,7 @@ impl Receiver {
         let mut news = std::mem::take(&mut self.news);
         news.retain(|at| {
             let Some(source) = self.sources.get_mut(*at) else { return false };
-            let word = StreamWord::new(StreamSays::Progress, source.base(), source.base() + credit);
+            let word = StreamWord::new(StreamSays::Progress, source.base(), source.allowed(credit));
             let there = source.connection.and_then(|place| self.connections.get_mut(place)?.as_mut());
             let unsaid = there.is_some_and(|connection| !connection.say(&word));
             source.news = unsaid;

@@ -96,6 +96,13 @@ impl Source {
         self.base
     }
 
+    /// Messages below this sequence may be sent, `credit` of them on their way. A sender names any sequence, so the sum ends at
+    /// the largest: that one is never allowed, and [`Source::next`] has room to count up to it.
+    #[inline]
+    pub(super) fn allowed(&self, credit: u64) -> u64 {
+        self.base.saturating_add(credit)
+    }
+
     /// The expected message has come.
     #[inline]
     pub(super) fn came(&mut self) {

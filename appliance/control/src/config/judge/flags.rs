@@ -15,7 +15,9 @@ impl Judge {
         }
         match (spec.to.is_empty(), spec.variants.is_empty()) {
             (true, true) => {
-                return refuse("to", "[]", "a flag needs somebody who takes the frames", "name a feature");
+                let cure =
+                    "name a feature with `to` (--to), or variants; `weir flag list` shows the flags that are there";
+                return refuse("to", &spec.name, "this flag has nobody who takes the frames", cure);
             }
             (false, false) => {
                 let cause = "a flag with variants says there who takes the frames";

@@ -168,7 +168,7 @@ fn rules_and_flags() {
             "another flag",
             "no other",
         ),
-        ("flags: [{to: [], share: 60%}]", "1:14: []", "needs somebody", "feature"),
+        ("flags: [{to: [], share: 60%}]", "1:14: flag-1", "has nobody who takes", "feature"),
     ]);
 }
 
