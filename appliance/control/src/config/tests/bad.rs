@@ -267,7 +267,7 @@ fn streams() {
         ("supervise: {stall_seconds: 1}", "1:28: 1", "from 2 to 3600", "write 10"),
         ("supervise: {park_deaths: 0}", "1:26: 0", "from 1 to 100", "write 5"),
         ("supervise: {park_within_seconds: x}", "1:34: x", "whole number", "decimal"),
-        ("preservation: {watch: maybe}", "1:24: maybe", "after a change", "roll-back"),
+        ("preservation: {watch: maybe}", "1:23: maybe", "after a change", "roll-back"),
         ("preservation: {gate: yes}", "1:22: yes", "gate", "park"),
         ("preservation: {window_seconds: 1}", "1:32: 1", "from 5 to 3600", "write 10"),
         ("preservation: {throughput_loss: 0%}", "1:33: 0%", "0.01% to 50%", "write 1%"),
