@@ -278,7 +278,7 @@ fn streams() {
         ("supervise: {restart_most_ms: 40}", "1:30: 40", "first pause is 50 ms", "restart_first_ms: 40"),
         ("supervise: {park_deaths: 0}", "1:26: 0", "from 1 to 100", "write 5"),
         ("supervise: {park_within_seconds: x}", "1:34: x", "whole number", "decimal"),
-        ("preservation: {watch: maybe}", "1:24: maybe", "after a change", "roll-back"),
+        ("preservation: {watch: maybe}", "1:23: maybe", "after a change", "roll-back"),
         ("preservation: {gate: yes}", "1:22: yes", "gate", "park"),
         ("preservation: {window_seconds: 1}", "1:32: 1", "from 5 to 3600", "write 10"),
         ("preservation: {throughput_loss: 0%}", "1:33: 0%", "0.01% to 50%", "write 1%"),
