@@ -155,7 +155,7 @@ fn down_says_that_it_may_not_ask() {
     std::fs::create_dir_all(&folder).expect("a folder");
     let socket = folder.join("control.sock");
     let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
-    std::fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0)).expect("nobody's");
+    std::fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o000)).expect("nobody's");
     let output = Command::new("setpriv")
         .args(["--bounding-set=-all", "--inh-caps=-all"])
         .arg(program("weir"))
