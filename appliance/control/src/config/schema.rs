@@ -18,6 +18,12 @@ const REQUIRED: [(&str, &[&str]); 8] = [
     ("services[]", &["name", "address", "protocol"]),
 ];
 
+/// Any power of two from one to the other.
+fn power(least: u32, most: u32) -> Value {
+    let sizes = std::iter::successors(Some(least), |size| Some(size * 2)).take_while(|size| *size <= most);
+    json!({"enum": sizes.collect::<Vec<u32>>()})
+}
+
 /// What is known of a value beyond its shape. Who adds a key may add a line; without one the key takes any scalar.
 fn known() -> Vec<(&'static str, Value)> {
     let words = |all: Vec<&'static str>| json!({"enum": all});
@@ -27,11 +33,6 @@ fn known() -> Vec<(&'static str, Value)> {
     let feature = || words(FeatureName::all().map(FeatureName::as_str).collect());
     let share = || of("^[0-9]{1,3}(\\.[0-9]{1,2})?%$");
     let queues = json!({"anyOf": [{"const": "all"}, whole(1, MAX_QUEUES)]});
-    let power = |least: u32, most: u32| {
-        let sizes: Vec<u32> =
-            std::iter::successors(Some(least), |size| Some(size * 2)).take_while(|size| *size <= most).collect();
-        json!({"enum": sizes})
-    };
     vec![
         ("interfaces[].queues", queues),
         ("interfaces[].mode", words(ModeWish::ALL.iter().map(|word| word.as_str()).collect())),
