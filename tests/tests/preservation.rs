@@ -159,6 +159,22 @@ fn state(rig: &Rig) -> Option<ProcessState> {
     feature(rig).map(|found| found.state)
 }
 
+/// The commands say it too: four comparisons, of which one was taken back.
+fn people_see_it(rig: &Rig) {
+    let weir = |words: &[&str]| {
+        let mut command = Command::new(program("weir"));
+        let output = command.args(words).arg("--socket").arg(rig.appliance.socket()).output().expect("weir runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, page) = weir(&["preservation", "show"]);
+    assert!(code == Some(1) && page.contains("taken back as revision") && page.contains("late_p99"), "{page}");
+    assert!(page.lines().all(|line| line.chars().count() <= 80), "{page}");
+    let (code, again) = weir(&["preservation", "replay"]);
+    assert!(code == Some(0) && again.contains("4 comparisons judged again"), "{again}");
+    let (_, status) = weir(&["status", "--json"]);
+    assert!(status.contains("\"preservation\"") && !status.contains("\"trial\""), "status has no raw slices");
+}
+
 #[test]
 fn a_change_that_makes_messages_late_is_taken_back_and_others_stay() {
     wired!("a_change_that_makes_messages_late_is_taken_back_and_others_stay");
@@ -210,18 +226,7 @@ fn a_change_that_makes_messages_late_is_taken_back_and_others_stay() {
     assert!(why.starts_with(&said) && why.contains("noise floor"), "{why}");
     assert!(rows[1].writes.iter().any(|write| write == "-rules/bad"), "{rows:?}");
 
-    let weir = |words: &[&str]| {
-        let mut command = Command::new(program("weir"));
-        let output = command.args(words).arg("--socket").arg(rig.appliance.socket()).output().expect("weir runs");
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
-    };
-    let (code, page) = weir(&["preservation", "show"]);
-    assert!(code == Some(1) && page.contains("taken back as revision") && page.contains("late_p99"), "{page}");
-    assert!(page.lines().all(|line| line.chars().count() <= 80), "{page}");
-    let (code, again) = weir(&["preservation", "replay"]);
-    assert!(code == Some(0) && again.contains("4 comparisons judged again"), "{again}");
-    let (_, status) = weir(&["status", "--json"]);
-    assert!(status.contains("\"preservation\"") && !status.contains("\"trial\""), "status has no raw slices");
+    people_see_it(&rig);
 
     // What is forced stays whatever it does, and opens no window.
     let until_slices = |what: &str| until(&rig, what, |shown| shown.reference as usize == SLICES);
