@@ -7,27 +7,37 @@ use weir_appliance_console::figures;
 use weir_appliance_control::message::{BenchReport, BenchRow};
 
 /// Words on a benchmark's command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Words {
     /// Runs of each case: `--runs N`.
     pub runs: usize,
+    /// What a shape's name has to hold to be measured, where a benchmark has several: `--only PART`.
+    only: Option<String>,
 }
 
 impl Words {
     /// Reads the command line; `runs` unless it says otherwise. Words that cargo adds are passed over.
     ///
     /// # Errors
-    /// `--runs` without a number.
+    /// `--runs` without a number, `--only` without a word.
     pub fn read(runs: usize) -> Result<Self> {
         let mut words = std::env::args().skip(1);
-        let mut found = Self { runs };
+        let mut found = Self { runs, only: None };
         while let Some(word) = words.next() {
             if word == "--runs" {
                 let number = words.next().context("--runs needs a number, for example --runs 5")?;
                 found.runs = number.parse().with_context(|| format!("--runs {number} is no number"))?;
+            } else if word == "--only" {
+                found.only = Some(words.next().context("--only needs a part of a name, for example --only '70 B'")?);
             }
         }
         Ok(found)
+    }
+
+    /// Whether the shape of this name is to be measured.
+    #[must_use]
+    pub fn wants(&self, shape: &str) -> bool {
+        self.only.as_deref().is_none_or(|part| shape.contains(part))
     }
 }
 

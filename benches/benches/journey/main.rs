@@ -114,7 +114,7 @@ fn main() -> Result<()> {
     if let Err(reason) = &testpmd {
         notes.push(format!("dpdk-testpmd is left out: {reason}"));
     }
-    for shape in &SHAPES {
+    for shape in SHAPES.iter().filter(|shape| words.wants(shape.name)) {
         let bytes = shape.frame_bytes;
         let lost = RefCell::new(0.0);
         let rules = rules(shape);

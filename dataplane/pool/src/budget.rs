@@ -63,8 +63,8 @@ pub const FRAMES_LIMIT: u32 = 1 << 20;
 /// Frames of one NAPI round, which the driver may have taken from the fill ring without having put them on a ring.
 const NAPI_ROUND: u64 = 64;
 
-/// Adds up who may hold a frame. All of it holds by construction: the kernel can never find the fill ring empty because one
-/// class stands still, and the pool can never find it full when it gives frames back.
+/// Adds up who may hold a frame. By construction there is always one at home when one class stands still, which
+/// [`crate::lending`] has lent to the kernel, and the pool can never find the fill ring full when it gives frames back.
 ///
 /// # Errors
 /// When a size is not a power of two or the sum is beyond [`FRAMES_LIMIT`].

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use heapless::Vec as Fixed;
-use weir_dataplane_ring::{Allegation, Descriptor, FillRing, OwnerCursors, RxOwner, SendRequest};
+use weir_dataplane_ring::{Allegation, Descriptor, OwnerCursors, RxOwner, SendRequest};
 
 use crate::gauges::{RingFigures, RingGauges};
+use crate::lending::Lending;
 use crate::send::{Mark, Marks, Named};
 use crate::sender::SenderId;
 use crate::ways::{Fate, Ways};
@@ -115,8 +116,8 @@ pub trait Home {
 
 /// What a queue lends a class ring for one wake-up.
 pub struct Lent<'a> {
-    /// The queue's fill ring.
-    pub fill: &'a mut FillRing,
+    /// The queue's frames at home.
+    pub fill: &'a mut Lending,
     /// The ways out.
     pub ways: &'a mut Ways,
     /// Index of the outlet of the interface that the queue belongs to: answers leave there.
@@ -126,12 +127,12 @@ pub struct Lent<'a> {
 impl Home for Lent<'_> {
     #[inline]
     fn take_back(&mut self, descriptor: Descriptor) -> bool {
-        // By the frame budget the fill ring has room; if it had none, the frame would be tried again.
-        !self.ways.on_the_way.released(descriptor.address) || self.fill.push(descriptor.address).is_ok()
+        // By the frame budget there is room; if there were none, the frame would be tried again.
+        !self.ways.on_the_way.released(descriptor.address) || self.fill.push(descriptor.address)
     }
 
     fn publish(&mut self) {
-        self.fill.publish();
+        self.fill.lend();
     }
 
     fn send(&mut self, mark: Mark, pieces: &[Descriptor]) -> Fate {

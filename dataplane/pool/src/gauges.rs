@@ -32,17 +32,20 @@ pub struct RingGauges {
 #[derive(Debug, Default)]
 pub struct QueueGauges {
     lent: AtomicU64,
+    held_back: AtomicU64,
     on_the_way: AtomicU64,
 }
 
 impl QueueGauges {
-    /// Frames lent to the kernel and not filled, and frames on transmit rings.
+    /// Frames lent to the kernel and not filled, frames held back from it, and frames on transmit rings.
     #[must_use]
-    pub fn read(&self) -> (u64, u64) {
-        (self.lent.load(Ordering::Relaxed), self.on_the_way.load(Ordering::Relaxed))
+    pub fn read(&self) -> (u64, u64, u64) {
+        let load = |gauge: &AtomicU64| gauge.load(Ordering::Relaxed);
+        (load(&self.lent), load(&self.held_back), load(&self.on_the_way))
     }
 
-    pub(crate) fn write(&self, lent: u32, on_the_way: u32) {
+    pub(crate) fn write(&self, lent: u32, held_back: u32, on_the_way: u32) {
+        self.held_back.store(u64::from(held_back), Ordering::Relaxed);
         self.lent.store(u64::from(lent), Ordering::Relaxed);
         self.on_the_way.store(u64::from(on_the_way), Ordering::Relaxed);
     }

@@ -13,6 +13,7 @@ use weir_ebpf_abi::agents::Agent;
 
 use crate::class::{Deed, Hostile, Joining, Taken, TakerId};
 use crate::ledger::{CLASSES, Turns};
+use crate::lending::Lending;
 use crate::queue::{Queue, Shares};
 use crate::send::Named;
 use crate::sender::{Refusal, SenderId, SenderSpec, Senders};
@@ -166,6 +167,9 @@ impl Pool {
                 true if woken > 0 => SOON,
                 true => (rest * 2).clamp(SOON, LONGEST_SLEEP),
             };
+            if self.queues.iter().any(|queue| queue.fill.holds_back()) {
+                rest = Lending::LOOK;
+            }
         }
     }
 
@@ -173,6 +177,7 @@ impl Pool {
     /// out.
     pub fn turn(&mut self, now_ns: u64) -> bool {
         self.ways.begin(now_ns);
+        self.queues.iter_mut().for_each(|queue| queue.fill.begin(now_ns));
         self.mirror();
         let (ways, hostile) = (&mut self.ways, &self.hostile);
         for queue in &mut self.queues {
@@ -184,6 +189,7 @@ impl Pool {
         self.give_back();
         self.ways.flush();
         self.complete();
+        self.queues.iter_mut().for_each(|queue| queue.fill.lend());
         self.queues.iter_mut().for_each(|queue| queue.show(&self.ways));
         self.ways.senders.show(now_ns);
         self.ways.is_behind()
@@ -231,7 +237,6 @@ impl Pool {
     /// Takes sent frames off the completion rings; a frame goes home to its own queue.
     fn complete(&mut self) {
         let ways = &mut self.ways;
-        let mut lent = false;
         for index in 0..self.queues.len() {
             let mut moved = false;
             while let Some(address) = self.queues[index].completion.pop() {
@@ -244,18 +249,13 @@ impl Pool {
                 if done.home
                     && let Some(home) = self.queues.get_mut(home)
                 {
-                    let _ = home.fill.push(address); // there is room by the frame budget
-                    lent = true;
+                    home.fill.push(address); // there is room by the frame budget
                 }
             }
             self.queues[index].completion.release();
             if moved && let Some(outlet) = &mut ways.outlets[index] {
                 outlet.moved();
             }
-        }
-        if lent {
-            // Once for all of them: the kernel reads this word on another core.
-            self.queues.iter_mut().for_each(|queue| queue.fill.publish());
         }
     }
 

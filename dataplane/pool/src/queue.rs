@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use weir_dataplane_ring::{CompletionRing, FillRing, SendRequest};
+use weir_dataplane_ring::{CompletionRing, SendRequest};
 
 use crate::class::{ClassRing, Halt, Hostile, Joining, Lent, TakerId};
 use crate::gauges::QueueGauges;
+use crate::lending::Lending;
 use crate::outlet::Outlet;
 use crate::send::Named;
 use crate::sender::SenderId;
@@ -15,8 +16,8 @@ use crate::ways::Ways;
 pub struct Queue {
     /// Position of the queue in the pool; frames belong to one queue for good.
     pub index: usize,
-    /// The queue's fill ring; only the pool's thread writes it.
-    pub fill: FillRing,
+    /// The queue's frames at home, and its fill ring; only the pool's thread writes it.
+    pub fill: Lending,
     /// Frames the kernel has sent.
     pub completion: CompletionRing,
     /// Where frames leave, if this queue sends any. The pool moves it to its other ways out.
@@ -66,11 +67,11 @@ impl Queue {
     /// Lends all of the queue's frames to the kernel, before the first frame arrives.
     pub fn lend_all(&mut self, shares: &Shares) {
         for address in shares.addresses(self.index) {
-            if self.fill.push(address).is_err() {
+            if !self.fill.push(address) {
                 break; // The budget gives the fill ring at least as many slots as frames.
             }
         }
-        self.fill.publish();
+        self.fill.lend();
     }
 
     /// Reads what the takers of every class have finished; `on_hostile` hears of each worker that lied.
@@ -130,7 +131,7 @@ impl Queue {
     /// Shows where the frames are.
     pub fn show(&mut self, ways: &Ways) {
         self.classes.iter_mut().for_each(|class| class.ring.show());
-        let lent = self.fill.size().saturating_sub(self.fill.free());
-        self.gauges.write(lent, ways.on_the_way.away(self.index));
+        let (lent, held_back) = self.fill.figures();
+        self.gauges.write(lent, held_back, ways.on_the_way.away(self.index));
     }
 }

@@ -11,6 +11,7 @@ use weir_dataplane_io::umem::{HugePages, Umem, UmemOptions};
 use weir_dataplane_pool::class::{ClassRing, Joining, Lent, Taken, TakerId};
 use weir_dataplane_pool::gauges::RingGauges;
 use weir_dataplane_pool::ledger::{BookedRing, CLASSES, Ledger, Lost};
+use weir_dataplane_pool::lending::Lending;
 use weir_dataplane_pool::outlet::{Kick, Outlet};
 use weir_dataplane_pool::queue::Shares;
 use weir_dataplane_pool::sender::Senders;
@@ -78,7 +79,7 @@ struct ModelTaker {
 }
 
 struct Model {
-    fill: FillRing,
+    fill: Lending,
     kernel_fill: CompletionRing,
     kernel_rx: LaneRing,
     delivered: u64,
@@ -119,7 +120,7 @@ impl Model {
         entries.into_iter().for_each(|entry| gauges.enter(entry));
         let owner = RxOwner::new(Arc::clone(&rx), offsets, RING).expect("owner");
         let mut model = Self {
-            fill: FillRing::new(Arc::clone(&fill), offsets, 512).expect("fill"),
+            fill: Lending::all(FillRing::new(Arc::clone(&fill), offsets, 512).expect("fill")),
             kernel_fill: CompletionRing::new(fill, offsets, 512).expect("the kernel's side of fill"),
             kernel_rx: LaneRing::new(Arc::clone(&rx), RING).expect("the kernel's side of the ring"),
             delivered: 0,
@@ -137,9 +138,9 @@ impl Model {
             ledger,
         };
         for frame in 0..FRAMES {
-            model.fill.push(frame << FRAME_SHIFT).expect("the fill ring holds all frames");
+            assert!(model.fill.push(frame << FRAME_SHIFT), "the fill ring holds all frames");
         }
-        model.fill.publish();
+        model.fill.lend();
         model
     }
 
@@ -166,10 +167,10 @@ impl Model {
                 self.wire.release(end);
                 for address in sent {
                     if self.ways.on_the_way.completed(address).home {
-                        self.fill.push(address).expect("room on the fill ring");
+                        assert!(self.fill.push(address), "room on the fill ring");
                     }
                 }
-                self.fill.publish();
+                self.fill.lend();
             }
         }
     }
@@ -241,10 +242,10 @@ impl Model {
             let address = self.kernel_fill.pop().expect("an available entry");
             places[(address >> FRAME_SHIFT) as usize] += 1;
             // Put it back at the end: the kernel takes frames in any order it likes.
-            self.fill.push(address).expect("room on the fill ring");
+            assert!(self.fill.push(address), "room on the fill ring");
         }
         self.kernel_fill.release();
-        self.fill.publish();
+        self.fill.lend();
         for index in consumer..self.delivered {
             places[(self.reader.descriptor(index as u32).address >> FRAME_SHIFT) as usize] += 1;
         }

@@ -321,7 +321,7 @@ pub struct RingStatus {
     pub dropped: u64,
 }
 
-/// Where the frames of one queue are. At rest `frames = lent + on_rings + on_the_way`; while frames arrive the driver has some.
+/// Where the frames of one queue are. At rest `frames = lent + held_back + on_rings + on_the_way`; while frames arrive the driver has some.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueStatus {
     /// The interface.
@@ -332,6 +332,9 @@ pub struct QueueStatus {
     pub frames: u32,
     /// Lent to the kernel and not filled.
     pub lent: u64,
+    /// At home, and held back from the kernel while very many frames pass, so that few go round.
+    #[serde(default)]
+    pub held_back: u64,
     /// On class rings.
     pub on_rings: u64,
     /// On transmit rings.

@@ -122,13 +122,14 @@ pub(super) struct QueueShown {
 /// Where the frames of every queue are.
 pub(super) fn queues(dataplane: &Dataplane) -> Vec<QueueStatus> {
     let status = |(index, queue): (usize, &QueueShown)| {
-        let (lent, on_the_way) = queue.gauges.read();
+        let (lent, held_back, on_the_way) = queue.gauges.read();
         let rings = dataplane.rings.iter().filter(|ring| ring.queue_index == index).map(|ring| ring.gauges.read());
         QueueStatus {
             interface: dataplane.ports.get(queue.port).map(|port| port.spec.name.to_string()).unwrap_or_default(),
             queue: queue.queue,
             frames: queue.frames,
             lent,
+            held_back,
             on_rings: rings.map(|figures| figures.produced.saturating_sub(figures.recycled)).sum(),
             on_the_way,
         }

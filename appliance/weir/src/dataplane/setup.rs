@@ -11,6 +11,7 @@ use weir_dataplane_io::xdp::{self, BindWish, Primary, Sizes};
 use weir_dataplane_pool::budget::{QueueBudget, QueueShape, queue_budget};
 use weir_dataplane_pool::class::ClassRing;
 use weir_dataplane_pool::gauges::{QueueGauges, RingGauges};
+use weir_dataplane_pool::lending::Lending;
 use weir_dataplane_pool::outlet::Outlet;
 use weir_dataplane_pool::queue::{Queue, QueueClass, Shares};
 use weir_ebpf_abi::layout::MAX_QUEUES;
@@ -182,7 +183,7 @@ fn bind_queue(
 /// Hands the rings of one queue to the pool and its sockets to everyone else.
 fn take_in(bound: &mut Bound, ports: &[Port], port: usize, queue: u32, sockets: Sockets, classes: &KernelClasses) {
     let index = bound.queues.len();
-    let Sockets { primary: Primary { fill, completion, rx, socket, .. }, transmit, further } = sockets;
+    let Sockets { primary: Primary { fill, completion, rx, socket, mode, .. }, transmit, further } = sockets;
     let outlet = transmit.map(|way| Outlet::new(way.tx, Box::new(way.socket)));
     let socket = Arc::new(socket);
     let first = rx.map(|rx| (rx, Arc::clone(&socket)));
@@ -200,6 +201,10 @@ fn take_in(bound: &mut Bound, ports: &[Port], port: usize, queue: u32, sockets: 
     let gauges = Arc::new(QueueGauges::default());
     let arrival = ports.get(port).map_or(index, |port| port.first_queue as usize);
     bound.shown.push(QueueShown { port, queue, frames: bound.shares.frames_per_queue, gauges: Arc::clone(&gauges) });
+    let fill = match mode {
+        xdp::BindMode::ZeroCopy => Lending::all(fill),
+        xdp::BindMode::Copy => Lending::sparing(fill, bound.shares.frames_per_queue),
+    };
     bound.queues.push(Queue { index, fill, completion, tx: outlet, arrival, classes: queue_classes, gauges });
 }
 

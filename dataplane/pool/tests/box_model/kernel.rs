@@ -7,6 +7,7 @@ use weir_dataplane_io::umem::Umem;
 use weir_dataplane_pool::budget::QueueBudget;
 use weir_dataplane_pool::class::ClassRing;
 use weir_dataplane_pool::gauges::{QueueGauges, RingGauges};
+use weir_dataplane_pool::lending::Lending;
 use weir_dataplane_pool::outlet::{Kick, Outlet};
 use weir_dataplane_pool::queue::{Queue, QueueClass};
 use weir_dataplane_ring::{
@@ -90,7 +91,10 @@ impl Kernel {
         let outlet = Outlet::new(TxRing::new(Arc::clone(&tx), offsets, RING).expect("a ring"), Box::new(Asleep));
         let queue = Queue {
             index,
-            fill: FillRing::new(Arc::clone(&fill), offsets, budget.fill).expect("a ring"),
+            fill: Lending::sparing(
+                FillRing::new(Arc::clone(&fill), offsets, budget.fill).expect("a ring"),
+                budget.frames,
+            ),
             completion: CompletionRing::new(Arc::clone(&done), offsets, budget.completion).expect("a ring"),
             tx: Some(outlet),
             arrival: index,
