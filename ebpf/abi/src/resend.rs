@@ -47,12 +47,12 @@ pub fn answer(head: &mut [u8], length: usize) -> Result<usize, Unsendable> {
     if (head[0] | head[6]) & 1 != 0 || is_group(addresses) || is_group(addresses + size) {
         return Err(Unsendable::Group);
     }
-    exchange(head, 0, 6);
-    exchange(head, addresses, size);
-    exchange(head, transport, 2);
+    exchange::<6>(head, 0);
+    if size == 4 { exchange::<4>(head, addresses) } else { exchange::<16>(head, addresses) }
+    exchange::<2>(head, transport);
     if decoded.kind() != MessageKind::None {
         let agents = usize::from(decoded.payload_offset) + offset_of!(StandardHeader, source_agent_id);
-        exchange(head, agents, 4);
+        exchange::<4>(head, agents);
     }
     spend_hop(SliceWriter::new(head).skip(network), decoded.outer.version == 4);
     Ok(end)
@@ -100,9 +100,8 @@ fn end_of_headers(decoded: &Decoded) -> usize {
     usize::from(decoded.payload_offset) + message
 }
 
-/// Exchanges the `size` bytes at `at` with those behind them.
-fn exchange(head: &mut [u8], at: usize, size: usize) {
-    for byte in at..at + size {
-        head.swap(byte, byte + size);
-    }
+/// Exchanges the `SIZE` bytes at `at` with those behind them; a size that the compiler knows is a load and a store.
+fn exchange<const SIZE: usize>(head: &mut [u8], at: usize) {
+    let (front, back) = head[at..at + 2 * SIZE].split_at_mut(SIZE);
+    front.swap_with_slice(back);
 }
