@@ -363,23 +363,20 @@ pub(crate) fn records<'a>(header: &GroupHeader, buffer: &'a [u8]) -> impl Iterat
 }
 
 impl RecordHeader {
-    /// The header of a frame given in pieces.
-    #[must_use]
-    pub fn new(stamp: &Stamp, frame: &[&[u8]]) -> Self {
-        let length: usize = frame.iter().map(|piece| piece.len()).sum();
-        let mut header = Self {
-            length: (length as u32).into(), // a group is at most 1 GiB
-            class: stamp.class,
-            flags: if stamp.stream { FROM_STREAM } else { 0 },
-            reserved: 0.into(),
-            source: stamp.source.into(),
-            sequence: (stamp.sequence as u32).into(), // the high half is behind the checksum
-            time_ns: stamp.time_ns.into(),
-            checksum: 0.into(),
-            sequence_high: ((stamp.sequence >> 32) as u32).into(),
-        };
-        header.checksum = header.checksum_with(frame).into();
-        header
+    /// The header of a frame given in pieces, as the words that it is made of.
+    ///
+    /// Words, because whoever writes a field and then reads more than the field waits until every store before it is done, and
+    /// what is stored before it is the copy of a frame: a quarter of a microsecond for each record.
+    pub(crate) fn words(stamp: &Stamp, frame: &[&[u8]]) -> [u64; RECORD_HEADER / 8] {
+        let length: usize = frame.iter().map(|piece| piece.len()).sum(); // a group is at most 1 GiB
+        let flags = if stamp.stream { FROM_STREAM } else { 0 };
+        let first = length as u64 | u64::from(stamp.class) << 32 | u64::from(flags) << 40;
+        let second = u64::from(stamp.source) | stamp.sequence << 32;
+        let high = stamp.sequence >> 32;
+        let head = [first, second, stamp.time_ns, high].map(u64::to_le);
+        let head = crc32c::crc32c(&head.as_bytes()[..RECORD_HEADER - 4]);
+        let sum = frame.iter().fold(head, |sum, piece| crc32c::crc32c_append(sum, piece));
+        [first, second, stamp.time_ns, u64::from(sum) | high << 32]
     }
 
     fn checksum_with(&self, frame: &[&[u8]]) -> u32 {

@@ -70,10 +70,11 @@ impl Filling {
 
     /// Copies a frame in; the caller has checked that `bytes`, the group's buffer, has room.
     pub(crate) fn put(&mut self, bytes: &mut [u8], stamp: &Stamp, frame: &[&[u8]]) {
-        let header = RecordHeader::new(stamp, frame);
-        let mut at = self.used;
-        bytes[at..at + RECORD_HEADER].copy_from_slice(header.as_bytes());
-        at += RECORD_HEADER;
+        let start = self.used;
+        let mut at = start + RECORD_HEADER;
+        for (place, word) in bytes[start..at].chunks_exact_mut(8).zip(RecordHeader::words(stamp, frame)) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
         for piece in frame {
             bytes[at..at + piece.len()].copy_from_slice(piece);
             at += piece.len();
@@ -83,7 +84,7 @@ impl Filling {
             let number = self.end();
             streams::note(&mut self.steps, stamp, number);
         }
-        self.used += record_bytes(header.length.get() as usize);
+        self.used += record_bytes(at - start - RECORD_HEADER);
         bytes[at..self.used].fill(0); // the buffer still has what was written from it before
         self.count += 1; // a group of at most 1 GiB has fewer than 2^32 records
         self.earliest_ns = self.earliest_ns.min(stamp.time_ns);

@@ -29,7 +29,7 @@ pub struct LogWriter {
     log_id: [u8; 16],
     free: Vec<usize>,
     filling: Option<Filling>,
-    /// Oldest first.
+    /// Oldest first. Those that are written and not called durable yet, since their file has no name, are at most a segment's.
     sealed: VecDeque<Sealed>,
     next: u64,
     durable: u64,
@@ -323,7 +323,6 @@ impl LogWriter {
         let durable = |group: &mut Sealed| group.stage == Stage::Durable && group.first < found;
         while let Some(group) = self.sealed.pop_front_if(durable) {
             self.durable = group.end;
-            self.free.push(group.buffer);
         }
         if self.failed.is_none() {
             self.ahead.name(self.durable);
@@ -334,7 +333,12 @@ impl LogWriter {
         let writing = |group: &&mut Sealed| group.buffer == written.buffer && group.stage == Stage::Writing;
         let Some(group) = self.sealed.iter_mut().find(writing) else { return };
         match &written.result {
-            Ok(()) => group.stage = Stage::Durable,
+            Ok(()) => {
+                group.stage = Stage::Durable;
+                // Its bytes are on the disk, and another try to give their file a name does not need them again: so a
+                // new segment makes nobody wait until it has its name.
+                self.free.push(written.buffer);
+            }
             Err(error) => {
                 group.stage = Stage::Waiting;
                 let (first, error) = (group.first, format!("{error}"));

@@ -48,7 +48,11 @@ pub fn answer(head: &mut [u8], length: usize) -> Result<usize, Unsendable> {
         return Err(Unsendable::Group);
     }
     exchange::<6>(head, 0);
-    if size == 4 { exchange::<4>(head, addresses) } else { exchange::<16>(head, addresses) }
+    if size == 4 {
+        exchange::<4>(head, addresses)
+    } else {
+        exchange::<16>(head, addresses)
+    }
     exchange::<2>(head, transport);
     if decoded.kind() != MessageKind::None {
         let agents = usize::from(decoded.payload_offset) + offset_of!(StandardHeader, source_agent_id);
