@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weir_dataplane_io::IoError;
-use weir_dataplane_io::sockets::{BufferArea, Happened, Listening, StreamPort, StreamWay, hang_up, keep_alive};
+use weir_dataplane_io::sockets::{BufferArea, Happened, Listening, Pieces, StreamPort, StreamWay, hang_up, keep_alive};
 use weir_dataplane_io::umem::Umem;
 use weir_dataplane_io::wait::Epoll;
 use weir_dataplane_ring::{Descriptor, Memory, RingError};
@@ -31,8 +31,11 @@ const PROBE_AFTER: Duration = Duration::from_secs(60);
 /// How often begun messages are looked at for their age, in nanoseconds.
 const LOOK_EVERY_NS: u64 = 500_000_000;
 /// Buffers that the kernel has at most at a time. They come back last in, first out, so a fast sender fills again what the
-/// cache still has: with all of 16 MiB lent each header was a miss, and messages of 1 KiB went a third slower (`just bench tcp`).
-const LENT_AHEAD: u32 = 16;
+/// cache still has: these are half a second-level cache of 1 MiB. With 16 of them the copy into each waited for memory, and messages
+/// of 1 KiB came at 0.6 of a plain receiver's rate instead of at the same (`just bench tcp`).
+const LENT_AHEAD: u32 = 4;
+/// The same where each piece, however small, takes a buffer for itself.
+const LENT_WHOLE: u32 = 16;
 /// Bits of a connection's name that are its place.
 const PLACE_BITS: u32 = 24;
 
@@ -94,6 +97,8 @@ pub struct Receiver {
     buffers: Buffers,
     /// Buffers that the kernel has.
     lent: u32,
+    /// Buffers that it has at most.
+    ahead: u32,
     connections: Vec<Option<Connection>>,
     free: Vec<usize>,
     named: u64,
@@ -133,6 +138,7 @@ impl Receiver {
         for (number, listener) in listeners.iter().enumerate() {
             ring.accept(listener, number)?;
         }
+        let ahead = if *ring.way() == StreamWay::Ring(Pieces::Whole) { LENT_WHOLE } else { LENT_AHEAD };
         // A class that stands still leaves the others theirs.
         let share = (usize::from(lent) / (lanes.len() + 1)).max(1);
         let lanes = lanes.into_iter().map(|(memory, size)| StreamLane::new(memory, size));
@@ -143,6 +149,7 @@ impl Receiver {
             lanes: lanes.collect::<Result<_, _>>()?,
             buffers: Buffers::new(lent, spare, BUFFER_BYTES),
             lent: 0,
+            ahead,
             connections: Vec::new(),
             free: Vec::new(),
             named: 0,
@@ -229,7 +236,7 @@ impl Receiver {
             }
         }
         self.say_news();
-        while self.lent < LENT_AHEAD
+        while self.lent < self.ahead
             && let Some(buffer) = self.buffers.lend()
         {
             self.ring.lend(buffer);
