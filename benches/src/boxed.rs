@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -63,6 +63,46 @@ fn leave_group(pid: u32) -> Result<()> {
             fs::write(&file, pid.to_string()).with_context(|| format!("{}: process {pid}", file.display()))
         }
         _ => Ok(()), // it is in none, or in one of version 2, which has no such budgets
+    }
+}
+
+/// A process that never rests, treated by the kernel as a feature's worker is.
+pub struct Burner(Child);
+
+impl Burner {
+    /// Starts one on the receiving core with the scheduling and the control group of CPU time of the worker `pid`.
+    ///
+    /// # Errors
+    /// The worker is gone, or taskset and chrt (util-linux) are not there.
+    pub fn beside(pid: u32) -> Result<Self> {
+        let core = wire::RECEIVER.to_string();
+        let words = ["-c", &core, "sh", "-c", "while :; do :; done"];
+        let burner = Self(Command::new("taskset").args(words).spawn().context("taskset of util-linux")?);
+        let known = Command::new("chrt").args(["--pid", &pid.to_string()]).output().context("chrt of util-linux")?;
+        if String::from_utf8_lossy(&known.stdout).contains("SCHED_IDLE") {
+            chrt("--idle", "0", burner.0.id())?;
+        }
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).context("the worker's groups")?;
+        let group = groups.lines().find_map(|line| {
+            let mut words = line.splitn(3, ':').skip(1);
+            let cpu = words.next().is_some_and(|names| names.is_empty() || names.split(',').any(|name| name == "cpu"));
+            words.next().filter(|_| cpu)
+        });
+        if let (Some(group), Ok(Found { own, .. })) = (group, cgroup::find(Path::new("/"), Controller::Cpu)) {
+            // The folder of a group is that of this process, up to where the two part.
+            let folder = own.ancestors().map(|above| above.join(group.trim_start_matches('/'))).find(|it| it.exists());
+            let folder = folder.with_context(|| format!("no folder of the group {group}"))?;
+            fs::write(folder.join("cgroup.procs"), burner.0.id().to_string())
+                .with_context(|| format!("{}: process {}", folder.display(), burner.0.id()))?;
+        }
+        Ok(burner)
+    }
+}
+
+impl Drop for Burner {
+    fn drop(&mut self) {
+        let _ = self.0.kill(); // it has no other way to end
+        let _ = self.0.wait();
     }
 }
 

@@ -49,9 +49,9 @@ pub fn answer(head: &mut [u8], length: usize) -> Result<usize, Unsendable> {
     }
     exchange::<6>(head, 0);
     if size == 4 {
-        exchange::<4>(head, addresses)
+        exchange::<4>(head, addresses);
     } else {
-        exchange::<16>(head, addresses)
+        exchange::<16>(head, addresses);
     }
     exchange::<2>(head, transport);
     if decoded.kind() != MessageKind::None {
