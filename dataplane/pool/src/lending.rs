@@ -5,9 +5,11 @@
 //! of the core that receives. So under load a frame that comes home waits in a pile of the pool's, on top of the others, and
 //! the kernel is lent the last that came, twice what it took in the busiest window of late.
 //!
-//! Nobody is left without for it. A quiet queue is lent everything, so a burst finds all frames there are; only a window in
+//! Hardly anybody is left without for it. A quiet queue is lent everything, so a burst finds all frames there are; only a window in
 //! which a frame came for every microsecond begins to hold back, and then the pool looks again after [`Lending::LOOK`] at the
-//! latest, whether somebody wakes it or not. A driver that fills its own descriptors takes what it gets: there nothing is held back.
+//! latest, whether somebody wakes it or not. A pool that comes late all the same, since the machine is in other hands, learns from it:
+//! a window that took most of what was lent is lent three times as much, and a queue that ran dry everything, for a minute. A
+//! driver that fills its own descriptors takes what it gets: there nothing is held back.
 
 use std::time::Duration;
 
@@ -32,6 +34,9 @@ struct Window {
     peak: u32,
     /// Frames to be lent at a time; the fill ring's size for all of them.
     wanted: u32,
+    /// What is lent at the least, by what the pool's own lateness has taught, and until when that holds.
+    least: u32,
+    least_until_ns: u64,
 }
 
 impl Lending {
@@ -40,6 +45,8 @@ impl Lending {
     pub const LOOK: Duration = Duration::from_micros(100);
     /// Frames that are lent at the least.
     const LEAST: u32 = 1024;
+    /// For how long it is remembered that much was needed, in nanoseconds; then half of it for as long.
+    const REMEMBERED_NS: u64 = 60_000_000_000;
     /// Shortest window, in nanoseconds.
     const WINDOW_NS: u64 = Self::LOOK.as_nanos() as u64;
     /// A window is busy when the kernel took a frame for each of so many of its nanoseconds.
@@ -54,7 +61,8 @@ impl Lending {
     /// Holds back what is not needed soon, of `frames`. For drivers from whose memory the kernel copies.
     #[must_use]
     pub fn sparing(fill: FillRing, frames: u32) -> Self {
-        let window = Window { since_ns: 0, lent: 0, peak: 0, wanted: fill.size() };
+        let (wanted, least) = (fill.size(), Self::LEAST);
+        let window = Window { since_ns: 0, lent: 0, peak: 0, wanted, least, least_until_ns: 0 };
         Self { fill, pile: Vec::with_capacity(frames as usize), unseen: false, window: Some(window) }
     }
 
@@ -103,8 +111,21 @@ impl Lending {
         let on_it = self.fill.size() - self.fill.free();
         let taken = window.lent.saturating_sub(on_it);
         let busy = u64::from(taken) * Self::BUSY_NS >= took_ns;
+        // The pool was late, or many came at once: next time there is room for it.
+        let late = match on_it {
+            0 => self.fill.size(),
+            _ if taken > window.wanted / 4 * 3 => taken.saturating_mul(3),
+            _ => 0,
+        };
+        if busy && late > 0 {
+            window.least = window.least.max(late).min(self.fill.size());
+            window.least_until_ns = now_ns + Self::REMEMBERED_NS;
+        } else if now_ns >= window.least_until_ns {
+            window.least = Self::LEAST.max(window.least / 2);
+            window.least_until_ns = now_ns + Self::REMEMBERED_NS;
+        }
         window.peak = taken.max(window.peak - window.peak.div_ceil(8));
-        window.wanted = if busy { Self::LEAST.max(window.peak.saturating_mul(2)) } else { self.fill.size() };
+        window.wanted = if busy { window.least.max(window.peak.saturating_mul(2)) } else { self.fill.size() };
         (window.since_ns, window.lent) = (now_ns, on_it);
     }
 

@@ -102,6 +102,50 @@ fn what_the_kernel_needs_at_a_time_grows_with_what_it_takes() {
 }
 
 #[test]
+fn a_queue_that_ran_dry_is_lent_everything_for_a_minute() {
+    let mut model = Model::new();
+    let busy = |model: &mut Model, windows: u32| {
+        for _ in 0..windows {
+            assert_eq!(model.take(400), 400);
+            model.turn(LOOK_NS);
+        }
+    };
+    busy(&mut model, 50);
+    assert!(model.lending.holds_back());
+    let lent = model.lent();
+    assert_eq!(model.take(FRAMES), lent, "the pool was late, and the rest was held back");
+    model.turn(10 * LOOK_NS);
+    busy(&mut model, 600);
+    assert!(!model.lending.holds_back());
+    // Minutes later, half as much with each.
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        model.now_ns += 60_000_000_000;
+        model.turn(0);
+        busy(&mut model, 60);
+        held.push(model.lending.holds_back());
+    }
+    assert_eq!(held.last(), Some(&true), "{held:?}");
+}
+
+#[test]
+fn a_window_that_took_most_of_what_was_lent_is_remembered() {
+    let mut model = Model::new();
+    for _ in 0..50 {
+        assert_eq!(model.take(400), 400);
+        model.turn(LOOK_NS);
+    }
+    assert_eq!(model.take(900), 900, "of 1,024");
+    model.turn(LOOK_NS);
+    for window in 0..100 {
+        assert_eq!(model.take(400), 400);
+        model.turn(LOOK_NS);
+        assert!(model.lent() >= 2_700, "window {window}: {} lent", model.lent());
+    }
+    assert!(model.lending.holds_back());
+}
+
+#[test]
 fn a_driver_with_descriptors_of_its_own_is_lent_every_frame() {
     let memory: Arc<dyn Memory> = HeapMemory::zeroed(LaneRing::length(SLOTS));
     let ring = FillRing::new(Arc::clone(&memory), LaneRing::OFFSETS, SLOTS).expect("a ring");
