@@ -19,7 +19,8 @@ use weir_dataplane_source::stream::{BUFFER_BYTES, Fate, Receiver, Steering, Stre
 use weir_ebpf_abi::message::{PORT_STANDARD, StandardHeader};
 use weir_ebpf_abi::meta::{FrameMeta, META_MAGIC};
 use weir_ebpf_abi::stream::{
-    STREAM_HEADER, STREAM_MESSAGE_MAX, STREAM_PREFIX, StreamError, StreamHeader, StreamHello, StreamSays, StreamWord,
+    STREAM_FIRST_MOST, STREAM_HEADER, STREAM_MESSAGE_MAX, STREAM_PREFIX, StreamError, StreamHeader, StreamHello,
+    StreamSays, StreamWord,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -332,7 +333,7 @@ fn who_breaks_the_rules_is_told_why(io_uring: bool) {
 }
 
 fn a_sequence_at_its_end_ends_nobody_but_its_source(io_uring: bool) {
-    let known = BTreeMap::from([(9, u64::MAX)]);
+    let known = BTreeMap::from([(5, u64::MAX - 2), (6, u64::MAX - 1), (9, u64::MAX)]);
     let receiver = Box::start(io_uring, StreamLimits { credit: 100, ..StreamLimits::default() }, known);
     let plain = message(1, 40, 0);
     let (mut stream, next) = hello(receiver.address, 5, u64::MAX - 1);
@@ -378,6 +379,44 @@ fn a_sender_that_comes_back_sends_what_is_missing_and_nothing_twice(io_uring: bo
     let (taken, counts) = receiver.finish();
     assert!((100..160).eq(taken.iter().map(|taken| taken.1)));
     assert_eq!((counts.duplicates, counts.dropped, counts.untaken, counts.messages), (10, 1, 1, 62));
+}
+
+fn a_hello_that_is_ahead_silences_nobody(io_uring: bool) {
+    let receiver = Box::start(io_uring, StreamLimits::default(), BTreeMap::from([(6, 41)]));
+    let send = |stream: &mut TcpStream, source, sequence| {
+        stream.write_all(&framed(source, sequence, &message(1, 64, sequence as u8))).expect("sent");
+        acknowledged(stream, sequence + 1);
+    };
+    let refused = |source, next: u64| {
+        let mut stream = TcpStream::connect(receiver.address).expect("a connection");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
+        stream.write_all(StreamHello::new(source, next).as_bytes()).expect("sent");
+        let (says, word) = refusal(&mut stream);
+        assert_eq!((says, word.reason.get()), (StreamSays::Refused, StreamError::Ahead as u16));
+        assert!(self::word(&mut stream).is_none(), "the connection ends");
+    };
+    // Before the real source has ever come: too far is refused, and what is not borne out by a message does not count.
+    refused(5, STREAM_FIRST_MOST + 1);
+    let (_liar, next) = hello(receiver.address, 5, STREAM_FIRST_MOST);
+    assert_eq!(next, STREAM_FIRST_MOST);
+    let (mut real, next) = hello(receiver.address, 5, 10);
+    assert_eq!(next, 10);
+    (10..20).for_each(|sequence| send(&mut real, 5, sequence));
+    // While it sends: the connection of the real one is not ended, and its messages are new.
+    refused(5, 21);
+    refused(5, u64::MAX);
+    (20..30).for_each(|sequence| send(&mut real, 5, sequence));
+    // One of which there is a record goes on beyond it, since not everything was durable, and not below it.
+    let (_liar, next) = hello(receiver.address, 6, 1 << 40);
+    assert_eq!(next, 1 << 40);
+    let (mut real, next) = hello(receiver.address, 6, 7);
+    assert_eq!(next, 42);
+    send(&mut real, 6, 42);
+    let (taken, counts) = receiver.finish();
+    let taken: Vec<(u32, u64)> = taken.iter().map(|taken| (taken.0, taken.1)).collect();
+    assert_eq!(taken, (10..30).map(|sequence| (5, sequence)).chain([(6, 42)]).collect::<Vec<_>>());
+    let refused: Vec<(&str, u64)> = counts.refused().map(|(reason, count)| (reason.name(), count)).collect();
+    assert_eq!((refused, counts.duplicates), (vec![("superseded", 2), ("ahead", 3)], 0));
 }
 
 /// Descriptors of this process that are no connection of the test with thousands.
@@ -701,6 +740,7 @@ both_ways! {
     who_breaks_the_rules_is_told_why
     a_sequence_at_its_end_ends_nobody_but_its_source
     a_sender_that_comes_back_sends_what_is_missing_and_nothing_twice
+    a_hello_that_is_ahead_silences_nobody
     thousands_of_slow_connections_hold_little_and_hinder_nobody
     nothing_is_durable_before_what_came_before_it_was_passed
     begun_messages_at_their_limit_keep_nobody_waiting_for_ever
