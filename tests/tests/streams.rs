@@ -1,5 +1,6 @@
 //! Does a message over a stream get where the same datagram would, and is it there once, whatever dies?
 
+use std::io::{Read, Write};
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -14,6 +15,7 @@ use weir_appliance_sdk_rust::{IngestAddress, StreamClient, StreamOptions};
 use weir_dataplane_io::wait::PidFd;
 use weir_dataplane_log::{LogReader, verify};
 use weir_ebpf_abi::message::{PORT_STANDARD, StandardHeader};
+use weir_ebpf_abi::stream::{StreamHello, StreamSays, StreamWord};
 use weir_features_worker::audit::ANSWER_ME;
 use weir_tests::{BOX, DEADLINE, Rig, program, scaled, wired};
 use zerocopy::IntoBytes;
@@ -205,6 +207,50 @@ fn source_0_of_a_stream_is_a_source_and_no_capture_has_its_messages() {
     let said = weir(&["cat".as_ref(), log.as_os_str(), "--pcap".as_ref(), capture.as_os_str()]);
     assert!(said.starts_with("5 messages of streams are left out"), "{said}");
     assert_eq!(std::fs::metadata(&capture).expect("a file").len(), 24, "a capture's header and no frame");
+    std::fs::remove_dir_all(&folder).expect("removed");
+}
+
+#[test]
+fn a_hello_under_a_foreign_number_does_not_silence_its_source() {
+    const FAR: u64 = 1 << 40;
+    wired!("a_hello_under_a_foreign_number_does_not_silence_its_source");
+    let folder = folder("ahead");
+    let mut rig = Rig::new(&config(&folder));
+    let hello = |next: u64| {
+        let mut stream = UnixStream::connect(folder.join("ingest.sock")).expect("a connection");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
+        stream.write_all(StreamHello::new(7, next).as_bytes()).expect("sent");
+        let mut bytes = [0; StreamWord::SIZE];
+        stream.read_exact(&mut bytes).expect("an answer");
+        let (says, word) = StreamWord::parse(&bytes).expect("a word");
+        ((says, word.reason.get(), word.next.get()), stream)
+    };
+    let refused = (StreamSays::Refused, 13, 0);
+    // Before the source has ever come: nobody's first word uses its numbers up, and one that may stand binds nobody.
+    assert_eq!(hello((1 << 63) + 1).0, refused);
+    let (said, liar) = hello(FAR);
+    assert_eq!(said, (StreamSays::Welcome, 0, FAR));
+    let client = client(&folder, 7);
+    let send = |numbers: Range<u32>| {
+        for n in numbers {
+            client.send(PORT_STANDARD, &message(2, 7, n, 200), DEADLINE).expect("it is accepted");
+        }
+        client.flush(DEADLINE).expect("everything is acknowledged");
+    };
+    send(0..100);
+    drop(liar);
+    // While it sends.
+    assert_eq!(hello(FAR).0, refused);
+    send(100..200);
+    assert_eq!(client.statistics().connected, 1, "its connection was left alone");
+    let wrong = StreamClient::connected(address(&folder), StreamOptions { first: FAR, ..StreamOptions::new(7) });
+    let said = wrong.err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(said.contains("beyond what this box has taken"), "the cause and a cure: {said}");
+    let counted = |status: &Status| streams(status).refused.get("ahead") == Some(&3);
+    let status = rig.appliance.wait_until("the refusals are counted", DEADLINE, counted).expect("they are");
+    assert_eq!((streams(&status).messages, streams(&status).duplicates), (200, 0));
+    assert!(rig.appliance.stop(), "it ends by itself with code 0");
+    assert_eq!(kept(&folder), (0..200).map(|n| (7, n)).collect::<Vec<_>>());
     std::fs::remove_dir_all(&folder).expect("removed");
 }
 

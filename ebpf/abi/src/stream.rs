@@ -15,6 +15,8 @@ use crate::message::STANDARD_HEADER;
 
 /// TCP port at which streams are taken unless configured otherwise.
 pub const PORT_STREAM: u16 = 48_103;
+/// Where the first hello of a source may begin at most, so that nobody's first word uses its sequence up.
+pub const STREAM_FIRST_MOST: u64 = 1 << 63;
 /// First word of a [`StreamHello`] and of every [`StreamWord`]: "WSTR".
 pub const STREAM_MAGIC: u32 = u32::from_le_bytes(*b"WSTR");
 /// First word of a [`StreamPrefix`]: "WMSG".
@@ -150,11 +152,13 @@ pub enum StreamError {
     TooMany,
     /// The sender did not finish its hello or a message in time.
     Stalled,
+    /// The hello begins beyond what the receiver has taken of its source, or a first hello beyond [`STREAM_FIRST_MOST`].
+    Ahead,
 }
 
 impl StreamError {
     /// Every reason, in the order of its number.
-    pub const ALL: [StreamError; 12] = [
+    pub const ALL: [StreamError; 13] = [
         StreamError::NoHello,
         StreamError::Version,
         StreamError::NoHeader,
@@ -167,6 +171,7 @@ impl StreamError {
         StreamError::Superseded,
         StreamError::TooMany,
         StreamError::Stalled,
+        StreamError::Ahead,
     ];
 
     /// The reason with this number.
@@ -191,6 +196,7 @@ impl StreamError {
             Self::Superseded => "superseded",
             Self::TooMany => "too-many-connections",
             Self::Stalled => "stalled",
+            Self::Ahead => "ahead",
         }
     }
 
@@ -212,6 +218,9 @@ impl StreamError {
             Self::Superseded => "another connection of this source took over; one sender for each source",
             Self::TooMany => "as many connections are open as the configuration allows; raise `tcp.connections`",
             Self::Stalled => "a hello or a message took too long from its first byte to its last; send whole messages",
+            Self::Ahead => {
+                "the hello begins beyond what this box has taken of the source; begin at what was acknowledged, or use another source"
+            }
         }
     }
 }

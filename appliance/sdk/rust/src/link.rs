@@ -250,6 +250,7 @@ fn refusal(number: u16) -> Over {
         | StreamError::Form
         | StreamError::BadMessage
         | StreamError::Source
-        | StreamError::Superseded => Over::Ended(Ending::Refused(reason)),
+        | StreamError::Superseded
+        | StreamError::Ahead => Over::Ended(Ending::Refused(reason)),
     }
 }

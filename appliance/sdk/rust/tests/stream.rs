@@ -166,6 +166,12 @@ fn nobody_there_and_somebody_who_refuses_are_told_apart() {
     receiver.refuse(Some(StreamError::Version));
     let error = connect(&receiver, options(16)).unwrap_err();
     assert!(matches!(error, StreamFailure::Refused { .. }) && error.to_string().contains("another version"), "{error}");
+    receiver.refuse(Some(StreamError::Ahead));
+    let error = connect(&receiver, options(16)).unwrap_err();
+    assert!(
+        matches!(error, StreamFailure::Refused { .. }) && error.to_string().contains("beyond what this box"),
+        "{error}"
+    );
     receiver.refuse(Some(StreamError::TooMany));
     let error = connect(&receiver, options(16)).unwrap_err();
     assert!(matches!(error, StreamFailure::Unreachable { .. }), "{error}");

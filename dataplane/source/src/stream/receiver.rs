@@ -490,7 +490,7 @@ impl Receiver {
     fn hello(&mut self, connection: &mut Connection, place: usize) -> Result<(), StreamError> {
         let hello = StreamHello::parse(&connection.carry)?;
         let (number, next) = (hello.source.get(), hello.next.get());
-        let at = self.sources.open(number, next).ok_or(StreamError::TooMany)?;
+        let at = self.sources.open(number, next)?;
         let Some(source) = self.sources.get_mut(at) else { return Err(StreamError::TooMany) };
         let before = source.connection.replace(place);
         connection.source = Some(at);
