@@ -200,12 +200,34 @@ fn a_rule_that_could_cut_ssh_off_needs_force_and_a_confirmation() {
         let request = Box::new(Request::SteerAdd { rule, place: None });
         rig.appliance.ask(&Request::Change { manner, request }).map(drop).map_err(|error| error.to_string())
     };
-    assert!(add(Manner::default()).expect_err("refused").contains("could keep ssh from this box"));
+    assert!(add(Manner::default()).expect_err("refused").contains("could keep ssh (tcp dport 22) from this box"));
     assert!(add(within(600)).expect_err("refused").contains("--force"));
     let forced = Manner { force: true, ..Manner::default() };
     assert!(add(forced.clone()).expect_err("refused").contains("--confirm-within"));
     add(Manner { confirm_within_s: Some(600), ..forced }).expect("forced and to be confirmed");
     assert_eq!(rules(&rig.appliance), ["telemetry", "no-discard", "all"]);
+}
+
+#[test]
+fn a_port_of_the_management_is_guarded_from_the_moment_that_it_is_written_down() {
+    wired!("a_port_of_the_management_is_guarded_from_the_moment_that_it_is_written_down");
+    let rig = Rig::new(RULES);
+    let apply = |more: &str| apply(&rig, &format!("{RULES}{more}"), Manner::default());
+    let add = |name: &str, port: u16| {
+        let matches = format!("tcp dport {port}");
+        let rule = serde_json::json!({"name": name, "match": matches, "action": "drop"});
+        let rule = serde_json::from_value(rule).expect("a rule");
+        rig.appliance.ask(&Request::SteerAdd { rule, place: None }).map(drop).map_err(|error| error.to_string())
+    };
+    add("first", 2200).expect("nobody said that 2200 is the management's");
+    apply("management: {ports: [22, 2222]}\n").expect("it changes live");
+    let refused = add("x", 2222).expect_err("refused");
+    for part in ["x: this rule (drop tcp dport 2222)", "keep tcp dport 2222", "pass tcp dport 2222", "--force"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    assert!(add("x", 68).is_ok(), "DHCP is no TCP");
+    apply("management: {ports: [22]}\n").expect("it changes live");
+    add("y", 2222).expect("it is the management's no longer");
 }
 
 #[test]

@@ -167,6 +167,8 @@ mod tests {
             "steer remove telemetry --reason done --confirm-within 60s --force",
             "flag eval flags.json split --key user-0 --context {\"tier\":1} --at 7 --json",
             "flag eval flags.json split --keys keys.txt",
+            "flag eval flags.json split",
+            "flag ask split",
             "flag check flags.json --json",
             "config check weir.yaml --overlay prod,./site.yaml",
             "config show",
@@ -226,8 +228,7 @@ mod tests {
             ("steer add --match any --action eat", "eat: this is not an action (--action); write one of: pass, drop"),
             ("steer add", "--match <MATCH>: this is missing; see: weir steer add --help"),
             ("steer add --match any --priority 0", "0: 0 is not in 1..=1024 (--priority); see: weir steer add --help"),
-            ("agent remove 0", "0: number 0 means no agent (<ID>); number agents from 1"),
-            ("flag eval f n", "--key <KEY>: this is missing; see: weir flag eval --help"),
+            ("agent remove 0", "0: an agent's number is a whole number from 1 to 4294967295 (<ID>)"),
             ("flag eval f n --key k --context 1", "1: this is not a JSON object (--context); write an object"),
             (
                 "flag eval f n --key k --context {\"targetingKey\":1}",

@@ -1,6 +1,7 @@
 //! Names and numbers that people type: interface, rule, service, flag, experiment and agent.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -181,7 +182,7 @@ impl FromStr for AgentId {
     type Err = Problem;
 
     fn from_str(text: &str) -> Result<Self, Problem> {
-        number(text, "an agent's number")?.try_into()
+        number_within(text, "an agent's number", &(1..=u32::MAX), "number agents from 1")?.try_into()
     }
 }
 
@@ -241,13 +242,25 @@ impl FromStr for Mac {
 
 /// Reads a decimal number; the error names `what` and the largest number there is.
 pub(crate) fn number(text: &str, what: &str) -> Result<u32, Problem> {
-    let refuse =
-        || Problem::new(text, format!("{what} is a whole number from 0 to {}", u32::MAX), "write it in decimal digits");
+    number_within(text, what, &(0..=u32::MAX), "write a smaller one")
+}
+
+/// Reads a decimal number that has bounds; the error names `what` and both of them. The cure is for a number that is
+/// beyond them.
+pub(crate) fn number_within(
+    text: &str,
+    what: &str,
+    range: &RangeInclusive<u32>,
+    cure: impl Into<String>,
+) -> Result<u32, Problem> {
+    let (least, most) = (range.start(), range.end());
+    let refuse = |cure: String| Problem::new(text, format!("{what} is a whole number from {least} to {most}"), cure);
     // `parse` would take a leading plus sign.
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(refuse());
+        return Err(refuse("write it in decimal digits".to_owned()));
     }
-    text.parse().map_err(|_| refuse())
+    let value = text.parse().ok().filter(|value| range.contains(value));
+    value.ok_or_else(|| refuse(cure.into()))
 }
 
 #[cfg(test)]

@@ -125,6 +125,8 @@ impl Document {
         let mut run = Run::new(Item::Object(&whole));
         let chosen = match run.evaluate(rule) {
             Ok(Item::Null) => return Evaluation::of(found, default(), Reason::Default),
+            // flagd writes what was chosen as JSON, where an empty list is no empty text.
+            Ok(chosen @ (Item::Array(_) | Item::List(_))) if chosen.elements().next().is_none() => Ok("[]".to_owned()),
             Ok(chosen) => run.text(&chosen).map(std::borrow::Cow::into_owned),
             Err(stop) => Err(stop),
         };

@@ -27,8 +27,8 @@ pub struct EvalArgs {
     pub file: PathBuf,
     /// The flag.
     pub name: String,
-    /// Who asks: the context's targetingKey.
-    #[arg(long, value_name = "KEY", required_unless_present = "keys", conflicts_with = "keys")]
+    /// Who asks: the context's targetingKey; empty if it is left out, and who has none is in no share.
+    #[arg(long, value_name = "KEY", conflicts_with = "keys")]
     pub key: Option<String>,
     /// Ask for every line of this file; prints one line of JSON for each.
     #[arg(long, value_name = "FILE")]
@@ -49,9 +49,9 @@ pub struct EvalArgs {
 pub struct AskArgs {
     /// The flag.
     pub name: String,
-    /// Who asks: the context's targetingKey.
+    /// Who asks: the context's targetingKey; empty if it is left out, and who has none is in no share.
     #[arg(long, value_name = "KEY")]
-    pub key: String,
+    pub key: Option<String>,
     /// What rules can look at beside the key: a JSON object.
     #[arg(long, value_name = "JSON", value_parser = context)]
     pub context: Option<Context>,
@@ -156,7 +156,7 @@ fn exit(found: &VariantAnswer) -> Exit {
 
 impl AskArgs {
     pub(super) fn run(&self, out: &mut dyn Write) -> Outcome {
-        let (flag, key) = (self.name.clone(), self.key.clone());
+        let (flag, key) = (self.name.clone(), self.key.clone().unwrap_or_default());
         let context = self.context.clone().unwrap_or_default().0;
         match self.ask.call(&Request::FlagAsk { flag, key, context, at: self.at })? {
             Answer::Variant(found) => print(&found, self.ask.json, out),
@@ -310,6 +310,15 @@ mod tests {
         let gone = printed(|out| EvalArgs { json: true, ..args(&file, "gone") }.run(out));
         assert_eq!(gone.0, Exit::NotSo);
         assert!(gone.1.contains(r#""reason":"ERROR","error":{"code":"FLAG_NOT_FOUND","#), "{}", gone.1);
+    }
+
+    #[test]
+    fn who_has_no_key_is_answered_too() {
+        let file = Written::new("nobody.json", DOCUMENT);
+        let ask = |name: &str| printed(|out| EvalArgs { key: None, at: Some(8), ..args(&file, name) }.run(out));
+        assert_eq!(ask("late"), (Exit::Done, "late for \"\": true = 1 (TARGETING_MATCH)\n".into()));
+        // Without a key there is no bucket.
+        assert_eq!(ask("split"), (Exit::Done, "split for \"\": b = \"y\" (DEFAULT)\n".into()));
     }
 
     #[test]

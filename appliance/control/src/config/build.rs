@@ -1,6 +1,7 @@
 //! From the file as written to the typed configuration: every value is judged here, and the error knows its place.
 
 mod flags;
+mod management;
 mod resources;
 mod services;
 
@@ -19,7 +20,7 @@ use super::judge::{Judge, Refused};
 use super::placement::placement;
 use super::raw::{self, List, Text};
 use super::*;
-use crate::name::{AgentId, RuleName, number};
+use crate::name::{AgentId, RuleName, number, number_within};
 use crate::problem::Problem;
 
 /// Types the whole file.
@@ -54,6 +55,7 @@ pub(super) fn build(file: &raw::File) -> Result<Config, ConfigError> {
     let tcp = file.tcp.as_ref().map(tcp::tcp).transpose()?.unwrap_or_default();
     let supervise = file.supervise.as_ref().map(supervise::supervise).transpose()?.unwrap_or_default();
     let preservation = file.preservation.as_ref().map(preservation::preservation).transpose()?.unwrap_or_default();
+    let management = file.management.as_ref().map(management::management).transpose()?.unwrap_or_default();
     let wait = optional(file.wait.as_ref())?.unwrap_or_default();
     Ok(Config {
         interfaces,
@@ -72,6 +74,7 @@ pub(super) fn build(file: &raw::File) -> Result<Config, ConfigError> {
         supervise,
         preservation,
         control,
+        management,
     })
 }
 
@@ -150,14 +153,7 @@ pub(super) fn typed<T>(text: &Text, read: impl FnOnce(&str) -> Result<T, Problem
 
 /// Types a whole number that has bounds and a default.
 fn within(text: Option<&Text>, what: &str, range: RangeInclusive<u32>, default: u32) -> Result<u32, ConfigError> {
-    let read = |text: &str| {
-        let value = number(text, what)?;
-        if range.contains(&value) {
-            return Ok(value);
-        }
-        let (least, most) = (range.start(), range.end());
-        Err(Problem::new(text, format!("{what}: from {least} to {most}"), format!("write {default}")))
-    };
+    let read = |text: &str| number_within(text, what, &range, format!("write {default}"));
     text.map_or(Ok(default), |text| typed(text, read))
 }
 
@@ -191,14 +187,16 @@ fn rule(place: usize, item: &Spanned<raw::Rule>) -> Result<RuleSpec, ConfigError
 
 fn agent(item: &Spanned<raw::Agent>) -> Result<AgentSpec, ConfigError> {
     let raw = &item.value;
-    let plain = |text: Option<&Text>, what: &str| text.map_or(Ok(1), |text| typed(text, |text| number(text, what)));
+    let weight =
+        |text: &str| number_within(text, "a weight", &(1..=MAX_WEIGHT), "remove the agent if it shall get nothing");
+    let kind = |text: &str| number(text, "an agent's type");
     Ok(AgentSpec {
         id: value::<AgentId>(need(&raw.id, "id", item)?)?,
         address: typed(need(&raw.address, "address", item)?, read_address)?,
         mac: value(need(&raw.mac, "mac", item)?)?,
         interface: value(need(&raw.interface, "interface", item)?)?,
-        kind: plain(raw.kind.as_ref(), "an agent's type")?,
-        weight: plain(raw.weight.as_ref(), "a weight")?,
+        kind: raw.kind.as_ref().map_or(Ok(1), |text| typed(text, kind))?,
+        weight: raw.weight.as_ref().map_or(Ok(1), |text| typed(text, weight))?,
         modality: optional(raw.modality.as_ref())?,
         draining: raw.draining.as_ref().map_or(Ok(false), |text| typed(text, read_switch))?,
     })
@@ -235,10 +233,7 @@ fn features(file: &raw::File) -> Result<BTreeMap<FeatureName, FeatureSpec>, Conf
 }
 
 fn read_cap(text: &str) -> Result<u32, Problem> {
-    let mbit = number(text, "a cap in Mbit/s")?;
-    let (least, most) = (SEND_MBIT.start(), SEND_MBIT.end());
-    let cause = format!("a feature's cap has {least} to {most} Mbit/s");
-    if SEND_MBIT.contains(&mbit) { Ok(mbit) } else { Err(Problem::new(text, cause, "leave it out for no cap")) }
+    number_within(text, "a feature's cap in Mbit/s", &SEND_MBIT, "leave it out for no cap")
 }
 
 fn read_switch(text: &str) -> Result<bool, Problem> {
@@ -259,7 +254,9 @@ fn memory(raw: &raw::Memory) -> Result<MemorySpec, ConfigError> {
     let rx_ring = |text: &str| {
         let (least, most) = (RX_RING.start(), RX_RING.end());
         let cause = format!("a ring's length is a power of two from {least} to {most}");
-        let length = number(text, "a ring's length")?;
+        // Any number first: the cure names the power of two that is nearest.
+        let length = number_within(text, "a ring's length", &(0..=u32::MAX), format!("write {most}"))
+            .map_err(|problem| Problem { cause: cause.clone(), ..problem })?;
         let fits = RX_RING.contains(&length) && length.is_power_of_two();
         let cure = format!("write {}", length.clamp(*least, *most).next_power_of_two());
         if fits { Ok(length) } else { Err(Problem::new(text, cause, cure)) }
@@ -286,11 +283,7 @@ fn log(raw: &raw::Log) -> Result<LogSpec, ConfigError> {
         }
         Ok(PathBuf::from(text))
     };
-    let segment = |text: &str| {
-        let mib = number(text, "a segment's size in MiB")?;
-        let cause = format!("a segment has {} to {} MiB", SEGMENT_MIB.start(), SEGMENT_MIB.end());
-        if SEGMENT_MIB.contains(&mib) { Ok(mib) } else { Err(Problem::new(text, cause, "write 64")) }
-    };
+    let segment = |text: &str| number_within(text, "a segment's size in MiB", &SEGMENT_MIB, "write 64");
     let segment_mib = raw.segment_mib.as_ref().map_or(Ok(default.segment_mib), |text| typed(text, segment))?;
     let keep = |text: &str| {
         let mib = number(text, "what the log keeps in MiB")?;

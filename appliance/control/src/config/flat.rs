@@ -9,7 +9,7 @@ use super::{Config, ResourceSpec};
 
 /// Keys of the file that change while weir runs. All others are read when it starts: sockets are bound, memory is
 /// taken, processes are started by them.
-const LIVE: [&str; 6] = ["rules", "flags", "program_flags", "agents", "services", "preservation"];
+const LIVE: [&str; 7] = ["rules", "flags", "program_flags", "agents", "services", "preservation", "management"];
 /// What of a feature changes while weir runs as well: the ends of the paths of its cap and of its worker.
 const LIVE_OF_FEATURE: [&str; 2] = [".send_mbit", ".run"];
 
@@ -97,6 +97,7 @@ impl Config {
             agents: next.agents.clone(),
             services: next.services.clone(),
             preservation: next.preservation,
+            management: next.management.clone(),
             ..self.clone()
         }
     }

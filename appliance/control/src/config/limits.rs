@@ -68,6 +68,10 @@ pub const MAX_SOCKET_PATH: usize = 107;
 pub const MAX_SERVICES: usize = 64;
 /// Agents of one service: a slot of its table is one byte.
 pub const MAX_SERVICE_AGENTS: usize = 256;
+/// TCP ports that the management has: each takes a flag table of the classifier.
+pub const MAX_MANAGEMENT_PORTS: usize = 8;
+/// Addresses that the management has.
+pub const MAX_MANAGEMENT_ADDRESSES: usize = 16;
 /// Milliseconds between two checks of an agent's health.
 pub const CHECK_EVERY_MS: std::ops::RangeInclusive<u32> = 100..=3_600_000;
 /// Checks in a row that change an agent's state.

@@ -51,6 +51,7 @@ pub struct Config {
     pub(crate) supervise: SuperviseSpec,
     pub(crate) preservation: PreservationSpec,
     pub(crate) control: ControlSpec,
+    pub(crate) management: ManagementSpec,
 }
 
 impl Config {
@@ -164,6 +165,11 @@ impl Config {
         self.preservation
     }
 
+    /// By what people reach the box.
+    pub fn management(&self) -> &ManagementSpec {
+        &self.management
+    }
+
     /// The control socket.
     pub fn control(&self) -> &ControlSpec {
         &self.control
@@ -189,6 +195,7 @@ impl Default for Config {
             supervise: SuperviseSpec::default(),
             preservation: PreservationSpec::default(),
             control: ControlSpec::default(),
+            management: ManagementSpec::default(),
         }
     }
 }

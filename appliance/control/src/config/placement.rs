@@ -13,17 +13,17 @@ use super::build::{optional, typed};
 use super::raw::{self, Text};
 use super::rooms::words;
 use super::{ConfigError, CoreSet, MAX_QUEUES, Queues};
-use crate::name::number;
+use crate::name::{number, number_within};
 use crate::problem::Problem;
 
 /// Microseconds that a wait may poll before it sleeps.
-const POLL_US: RangeInclusive<u32> = 1..=10_000;
+pub(super) const POLL_US: RangeInclusive<u32> = 1..=10_000;
 /// Frames of one round of polling; the kernel's own round is 64.
-const BUDGET: RangeInclusive<u32> = 1..=1024;
+pub(super) const BUDGET: RangeInclusive<u32> = 1..=1024;
 /// Empty polls before interrupts are enabled again.
-const DEFERRED: RangeInclusive<u32> = 0..=1000;
+pub(super) const DEFERRED: RangeInclusive<u32> = 0..=1000;
 /// Microseconds before a card that nobody polls is looked at: longer would be seen as an outage.
-const FLUSH_US: RangeInclusive<u32> = 0..=100_000;
+pub(super) const FLUSH_US: RangeInclusive<u32> = 0..=100_000;
 
 words! {
     /// What a refused setting means.
@@ -245,11 +245,7 @@ pub(super) fn placement(item: &Spanned<raw::Placement>, queues: Queues) -> Resul
 fn busy_poll(raw: &raw::BusyPoll) -> Result<BusyPollSpec, ConfigError> {
     let default = BusyPollSpec::default();
     let within = |text: &Option<Text>, default: u32, what: &str, range: RangeInclusive<u32>| {
-        let read = |text: &str| {
-            let value = number(text, what)?;
-            let cause = format!("{what} is {} to {}", range.start(), range.end());
-            if range.contains(&value) { Ok(value) } else { Err(Problem::new(text, cause, format!("write {default}"))) }
-        };
+        let read = |text: &str| number_within(text, what, &range, format!("write {default}"));
         text.as_ref().map_or(Ok(default), |text| typed(text, read))
     };
     Ok(BusyPollSpec {

@@ -36,6 +36,7 @@ pub(super) struct File {
     pub(super) supervise: Option<Supervise>,
     pub(super) preservation: Option<Preservation>,
     pub(super) control: Option<Control>,
+    pub(super) management: Option<Management>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -249,6 +250,13 @@ pub(super) struct Preservation {
     pub(super) most_frames_per_second: Option<Text>,
     pub(super) throughput_loss: Option<Text>,
     pub(super) late_more: Option<Text>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Management {
+    pub(super) addresses: Option<List<String>>,
+    pub(super) ports: Option<List<String>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -52,6 +52,7 @@ pub(super) use words;
 
 // Behind the macro, which it uses.
 mod flags;
+mod management;
 mod preservation;
 mod programs;
 mod resources;
@@ -59,6 +60,7 @@ mod services;
 mod supervise;
 
 pub use flags::*;
+pub use management::*;
 pub use preservation::*;
 pub use programs::*;
 pub use resources::*;

@@ -28,6 +28,7 @@ fn power(least: u32, most: u32) -> Value {
 fn known() -> Vec<(&'static str, Value)> {
     let words = |all: Vec<&'static str>| json!({"enum": all});
     let whole = |least: u32, most: u32| json!({"type": "integer", "minimum": least, "maximum": most});
+    let bounded = |range: &std::ops::RangeInclusive<u32>| whole(*range.start(), *range.end());
     let of = |pattern: &str| json!({"type": "string", "pattern": pattern});
     let wait = || words(WaitMode::ALL.iter().map(|word| word.as_str()).collect());
     let feature = || words(FeatureName::all().map(FeatureName::as_str).collect());
@@ -90,6 +91,19 @@ fn known() -> Vec<(&'static str, Value)> {
         ("preservation.most_frames_per_second", whole(*GATE_FRAMES.start(), *GATE_FRAMES.end())),
         ("preservation.throughput_loss", share()),
         ("preservation.late_more", share()),
+        ("interfaces[].placement.busy_poll.usecs", bounded(&placement::POLL_US)),
+        ("interfaces[].placement.busy_poll.budget", bounded(&placement::BUDGET)),
+        ("interfaces[].placement.busy_poll.defer_hard_irqs", bounded(&placement::DEFERRED)),
+        ("interfaces[].placement.busy_poll.flush_timeout_us", bounded(&placement::FLUSH_US)),
+        ("agents[].id", whole(1, u32::MAX)),
+        ("services[].health.port", whole(1, 65_535)),
+        ("services[].health.rise", bounded(&CHECK_ROW)),
+        ("services[].health.fall", bounded(&CHECK_ROW)),
+        ("tcp.connections", bounded(&STREAM_CONNECTIONS)),
+        ("tcp.buffers_mib", power(*STREAM_BUFFERS_MIB.start(), *STREAM_BUFFERS_MIB.end())),
+        ("tcp.credit", bounded(&STREAM_CREDIT)),
+        ("tcp.stall_seconds", bounded(&STREAM_STALL_SECONDS)),
+        ("management.ports[]", whole(1, 65_535)),
         ("control.socket", of("^/.*[^/]$")),
     ]
 }
@@ -230,6 +244,91 @@ mod tests {
                 };
                 assert!(Config::parse(&file).is_ok(), "{path}: {word}: {file}\n{:?}", Config::parse(&file));
                 assert!(Config::parse(&rule("")).is_ok());
+            }
+        }
+    }
+
+    /// A file in which the key at `path` has this value, and no other is wrong.
+    fn file_with(path: &str, value: &str) -> String {
+        let item = |list: &str, rest: &str| match list {
+            "interfaces" if rest == "queues" => format!("interfaces: [{{name: e, queues: {value}}}]"),
+            "interfaces" => {
+                let key = rest.rsplit('.').next().unwrap_or_default();
+                format!("interfaces: [{{name: e, placement: {{busy_poll: {{{key}: {value}}}}}}}]")
+            }
+            "flags" => format!(
+                "flags: [{{share: 1%, variants: [{{name: v, to: [streaming], weight: 1}}, {{name: w, weight: {value}}}]}}]"
+            ),
+            "agents" if rest == "id" => {
+                format!("agents: [{{id: {value}, address: 10.0.0.1, mac: \"02:00:00:00:00:01\", interface: e}}]")
+            }
+            "agents" => format!(
+                "agents: [{{id: 1, address: 10.0.0.1, mac: \"02:00:00:00:00:01\", interface: e, {rest}: {value}}}]"
+            ),
+            "services" => {
+                let health = rest.strip_prefix("health.").map(|key| format!("port: 1, health: {{{key}: {value}}}"));
+                let more = health.unwrap_or_else(|| format!("{rest}: {value}"));
+                format!("services: [{{name: s, address: 10.0.0.9, protocol: tcp, type: 1, {more}}}]")
+            }
+            other => panic!("no file for {other}[].{rest}"),
+        };
+        if let Some(list) = path.strip_suffix("[]") {
+            return list.rsplit('.').fold(format!("[{value}]"), |inner, key| format!("{{{key}: {inner}}}"));
+        }
+        match path.split_once("[].") {
+            Some((list, rest)) => item(list, rest),
+            None => path
+                .replace('*', "streaming")
+                .rsplit('.')
+                .fold(value.to_owned(), |inner, key| format!("{{{key}: {inner}}}")),
+        }
+    }
+
+    /// Every number of a schema with its path and its bounds.
+    fn numbers(schema: &Value, path: &str, found: &mut Vec<(String, u64, u64)>) {
+        if let (Some(least), Some(most)) = (schema["minimum"].as_u64(), schema["maximum"].as_u64()) {
+            found.push((path.to_owned(), least, most));
+        }
+        let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+        for (key, inner) in schema["properties"].as_object().into_iter().flatten() {
+            numbers(inner, &below(key), found);
+        }
+        for inner in schema["anyOf"].as_array().into_iter().flatten() {
+            numbers(inner, path, found);
+        }
+        if schema["items"].is_object() {
+            numbers(&schema["items"], &format!("{path}[]"), found);
+        }
+        if schema["additionalProperties"].is_object() {
+            numbers(&schema["additionalProperties"], &below("*"), found);
+        }
+    }
+
+    #[test]
+    fn a_number_beyond_its_keys_bounds_is_told_both_of_them() {
+        let mut found = Vec::new();
+        numbers(&Config::schema(), "", &mut found);
+        assert!(found.len() >= 30, "{found:?}");
+        for (path, least, most) in found {
+            let beyond = [least.checked_sub(1).map_or_else(|| "-1".to_owned(), |below| below.to_string())];
+            let more = [most + 1, u64::from(u32::MAX) + 1, u64::MAX].map(|above| above.to_string());
+            for value in beyond.iter().chain(&more).map(String::as_str).chain(["many", "1.5", "0x1"]) {
+                let refused = Config::parse(&file_with(&path, value)).expect_err(&path).problem;
+                let both = format!("from {least} to {most}");
+                assert!(refused.cause.contains(&both), "{path}: {value}: {refused}");
+                assert!(refused.value == value && !refused.cure.is_empty(), "{path}: {value}: {refused}");
+            }
+            for value in [least, most] {
+                // What other keys make of it is another question.
+                let said = Config::parse(&file_with(&path, &value.to_string())).err();
+                assert!(
+                    said.as_ref().is_none_or(|error| !error.problem.cause.contains("whole number")),
+                    "{path}: {said:?}"
+                );
+                assert!(
+                    said.is_none() || path.starts_with("supervise.restart") || path.ends_with(".every_ms"),
+                    "{path}: {said:?}"
+                );
             }
         }
     }

@@ -80,7 +80,10 @@ impl Config {
         writeln!(out, "  restart_first_ms: {restart_first_ms}")?;
         writeln!(out, "  restart_most_ms: {restart_most_ms}")?;
         self.write_preservation(out)?;
-        writeln!(out, "control: {{socket: {}}}", quoted(&self.control.socket.to_string_lossy()))
+        writeln!(out, "control: {{socket: {}}}", quoted(&self.control.socket.to_string_lossy()))?;
+        let ManagementSpec { addresses, ports } = &self.management;
+        let addresses = flow(addresses, |address| quoted(&address.to_string()));
+        writeln!(out, "management: {{addresses: {addresses}, ports: {}}}", flow(ports, ToString::to_string))
     }
 
     fn write_preservation(&self, out: &mut String) -> std::fmt::Result {

@@ -4,8 +4,8 @@
 //! Each flag decides for itself: a flow is the flag's if the flag is on, the flow matches, and its bucket is below the
 //! share. With prerequisites it must be theirs as well. A flow goes to all whose it is. Buckets are counted from 0 for
 //! every flag, so a flag of 5 % takes flows that one of 25 % takes too, and a share that grows moves no flow away. No flag
-//! has connections to ssh, whatever it asks for: a share of them would be connections that never come about. Nor has one
-//! what is not IP, or ICMPv6: all ARP of a box is one flow, and without it no neighbour finds the box.
+//! has connections to the management's ports, whatever it asks for: a share of them would be connections that never come
+//! about. Nor has one DHCP, what is not IP, or ICMPv6: all ARP of a box is one flow, and without it no neighbour finds it.
 
 mod tables;
 #[cfg(test)]
@@ -17,12 +17,12 @@ use weir_ebpf_abi::layout::FLAG_TABLES;
 use weir_ebpf_abi::rules::Match;
 
 use crate::config::{FlagSpec, FlagState, VariantSpec};
+use crate::management::KEPT_MATCHES;
 use crate::name::FlagName;
 use crate::problem::Problem;
 use crate::share::Share;
 use crate::taker::{FeatureName, TakerSet};
 
-use tables::KEPT_MATCHES;
 pub use tables::{TakerTable, tables};
 
 /// Different matches that flags can have together: every combination of them is a table of the classifier.
@@ -197,7 +197,8 @@ fn circle(flags: &[FlagSpec], start: &FlagSpec) -> Option<String> {
 }
 
 /// Rules of the classifier's that the flags take, whatever their states: one for each combination of their matches, and
-/// one that keeps ssh from all of them.
+/// those that keep what the box is reached by from all of them, as if it had as many ports as it can: so a port more never
+/// is one too many.
 pub fn rules_taken(flags: &[FlagSpec]) -> usize {
     let mut different = Vec::new();
     resolve(flags).iter().filter_map(|one| one.matches).for_each(|matches| note(&mut different, matches));

@@ -17,30 +17,6 @@ pub struct TakerTable {
     pub takers: Vec<TakerSet>,
 }
 
-/// Every frame.
-const ANY: Match = Match {
-    source: None,
-    destination: None,
-    source_port: None,
-    destination_port: None,
-    protocol: None,
-    vlan: None,
-    message_type: None,
-    modality: None,
-    no_ip: false,
-};
-
-/// What no flag has, or the box could not be reached any more: connections to ssh, and that by which neighbours find the
-/// box at all, ARP among what is not IP, and neighbour discovery in ICMPv6.
-const KEPT: [Match; KEPT_MATCHES] = [
-    Match { destination_port: Some((management::SSH, management::SSH)), protocol: Some(management::TCP), ..ANY },
-    Match { protocol: Some(management::ICMPV6), ..ANY },
-    Match { no_ip: true, ..ANY },
-];
-
-/// Matches that no flag has.
-pub(super) const KEPT_MATCHES: usize = 3;
-
 /// One flag that works.
 struct Working<'a> {
     flag: &'a FlagSpec,
@@ -57,8 +33,9 @@ impl<'a> Working<'a> {
 }
 
 /// The tables of `flags`, which [`super::judge`] has admitted: the first whose match a flow has decides. A table for the
-/// frames that match several flags stands before those for fewer, so it is the one that has all that match.
-pub fn tables(flags: &[FlagSpec]) -> Vec<TakerTable> {
+/// frames that match several flags stands before those for fewer, so it is the one that has all that match. Connections to
+/// `ports`, the management's, are nobody's, nor is that by which the box is found.
+pub fn tables(flags: &[FlagSpec], ports: &[u16]) -> Vec<TakerTable> {
     let working: Vec<Working<'_>> = resolve(flags).into_iter().filter_map(Working::of).collect();
     let mut different = Vec::new();
     working.iter().for_each(|one| note(&mut different, one.matches));
@@ -67,7 +44,7 @@ pub fn tables(flags: &[FlagSpec]) -> Vec<TakerTable> {
     let all = combinations.into_iter().filter_map(|combination| table(&working, &different, combination));
     let mut tables: Vec<TakerTable> = all.collect();
     let met = |kept: &Match| tables.iter().any(|table| table.matches.both(kept).is_some());
-    let kept: Vec<Match> = KEPT.into_iter().filter(met).collect();
+    let kept: Vec<Match> = management::kept(ports).filter(met).collect();
     let nobody = kept.into_iter().map(|matches| TakerTable { matches, takers: vec![TakerSet::EMPTY; BUCKETS] });
     tables.splice(0..0, nobody);
     tables

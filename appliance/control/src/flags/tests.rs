@@ -23,12 +23,19 @@ fn flags_decide_each_for_itself() {
     let config = good(
         "  - {name: a, to: [streaming], share: 5%}\n  - {name: b, to: [test1], share: 25%}\n  - {name: c, to: [test2], share: 100%, state: off}\n",
     );
-    let tables = tables(config.flags());
-    let [ssh, discovery, no_ip, table] = tables.as_slice() else { panic!("{tables:?}") };
-    for kept in [ssh, discovery, no_ip] {
+    let tables = tables(config.flags(), &config.management().ports);
+    let [ssh, dhcp, dhcp_v6, discovery, no_ip, table] = tables.as_slice() else { panic!("{tables:?}") };
+    for kept in [ssh, dhcp, dhcp_v6, discovery, no_ip] {
         assert!(kept.takers.iter().all(|set| set.is_empty()), "no flag has what the box is reached by: {kept:?}");
     }
     assert_eq!((ssh.matches.protocol, ssh.matches.destination_port), (Some(6), Some((22, 22))));
+    for (kept, server, client) in [(dhcp, 67, 68), (dhcp_v6, 547, 546)] {
+        let Match { protocol, source_port, destination_port, .. } = kept.matches;
+        assert_eq!(
+            (protocol, source_port, destination_port),
+            (Some(17), Some((server, server)), Some((client, client)))
+        );
+    }
     assert_eq!((discovery.matches.protocol, no_ip.matches.no_ip), (Some(58), true));
     let both = set(&[Taker::Streaming, Taker::Test1]);
     for (bucket, expected) in [
@@ -43,6 +50,18 @@ fn flags_decide_each_for_itself() {
     }
     let sets = taker_sets(config.flags());
     assert_eq!(sets.len(), 7, "every set that a change of shares could make: {sets:?}");
+}
+
+#[test]
+fn a_flag_of_all_flows_has_no_connection_to_the_managements_ports() {
+    let text = "flags: [{name: all, to: [streaming], share: 100%}]\nmanagement: {ports: [2222, 22]}\n";
+    let config = Config::parse(text).expect(text);
+    let tables = tables(config.flags(), &config.management().ports);
+    for port in [22, 2222] {
+        let connection = Match { protocol: Some(6), destination_port: Some((port, port)), ..Match::default() };
+        let first = tables.iter().find(|table| table.matches.both(&connection).is_some()).expect("a table");
+        assert!(first.takers.iter().all(|set| set.is_empty()), "{port}: {:?}", first.matches);
+    }
 }
 
 #[test]
@@ -120,8 +139,8 @@ fn what_flags_cannot_mean_together_is_refused_where_it_stands() {
     let rules: String = (0..1_010).map(|port| format!("  - {{match: 'udp dport {port}', action: drop}}\n")).collect();
     let four: String = many.lines().take(4).map(|line| format!("{line}\n")).collect();
     let text = format!("features: {{test1: {{}}}}\nrules:\n{rules}flags:\n{four}");
-    let error = Config::parse(&text).expect_err("1,010 and 18").to_string();
-    assert!(error.contains("flags take 18 rules") && error.contains("1010"), "{error}");
+    let error = Config::parse(&text).expect_err("1,010 and 27").to_string();
+    assert!(error.contains("flags take 27 rules") && error.contains("1010"), "{error}");
 }
 
 #[test]
@@ -181,7 +200,7 @@ proptest! {
     fn no_flow_moves_when_a_share_grows(small in 0..=10_000u16, more in 0..=10_000u16, weights in proptest::collection::vec(0..5u32, 2..5)) {
         let (small, large) = (small.min(more), small.max(more));
         let share = |points| Share::from_basis_points(points).expect("at most 100 %");
-        let of = |points| tables(&[flag("a", share(points))]).last().map_or(vec![TakerSet::EMPTY; BUCKETS], |table| table.takers.clone());
+        let of = |points| tables(&[flag("a", share(points))], &[22]).last().map_or(vec![TakerSet::EMPTY; BUCKETS], |table| table.takers.clone());
         for (before, after) in of(small).iter().zip(of(large)) {
             prop_assert!(before.is_empty() || *before == after);
         }
@@ -217,7 +236,7 @@ proptest! {
             flag.state == FlagState::On && bucket < flag.share.basis_points() && holds(&Match::from(flag.matches))
                 && flag.requires.iter().all(|name| is_own(flags, name.as_str(), bucket, holds))
         }
-        let tables = tables(config.flags());
+        let tables = tables(config.flags(), &config.management().ports);
         let table = tables.iter().find(|table| holds(&table.matches));
         for bucket in buckets {
             let expected: TakerSet = config.flags().iter()

@@ -59,6 +59,21 @@ EVALUATORS = {
 }
 
 
+# What a rule can yield that is no name, or no name of a variant.
+YIELDED = [False, True, None, 0, "", "nosuch", []]
+
+
+def yielding():
+    """Flags whose rule yields each of these, where no variant has that name, where one has, and without a default."""
+    words = {"true": "x", "false": "y", "0": "z", "[]": "l", "null": "n"}
+    made = {}
+    for value in YIELDED:
+        for kind, more in {"": {}, ", a variant": {"variants": words, "default": "true"}, ", no default": {"default": None}}.items():
+            made[f"yields {json.dumps(value)}{kind}"] = flag({"if": [True, value]}, **more)
+            made[f"yields {json.dumps(value)} in part{kind}"] = flag({"if": [{"==": [var("tier"), "gold"]}, value, "true"]}, **more)
+    return made
+
+
 def flags():
     """Flags of every kind, by name."""
     third = [["a", 1], ["b", 1], ["c", 1]]
@@ -160,6 +175,7 @@ def flags():
                        "major": "^", "minor": "~"}.items():
         made[f"version {name}"] = choice({"sem_ver": [var("version"), sign, "1.2.3-rc.1"]})
         made[f"version {name}, short"] = choice({"sem_ver": [var("version"), sign, "v1.2"]})
+    made.update(yielding())
     for weight in [1, 10, 33]:
         made[f"share by any, {weight}"] = flag(shares(var("any"), ["a", weight], ["b", 100 - weight]))
     return made
@@ -301,7 +317,8 @@ def random_rule(draw, depth):
 def random_document(seed, count):
     draw = random.Random(seed)
     rule = lambda: {"if": [True, random_rule(draw, 4)]}
-    return {"flags": {f"flag-{at}": flag(rule(), default=draw.choice(["none", None])) for at in range(count)}}
+    made = {f"flag-{at}": flag(rule(), default=draw.choice(["none", None])) for at in range(count)}
+    return {"flags": made | yielding()}
 
 
 def write_random(seed, count):

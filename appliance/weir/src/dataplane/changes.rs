@@ -51,13 +51,8 @@ pub(super) fn open(place: &Place, seed: &Seed, restarts: u32) -> Result<Keeper> 
             "the configuration file was changed: it overrules {values} values of the store, and is revision {revision}; see weir config history"
         ),
     }
-    for rule in management::cut_by(keeper.config()) {
-        tracing::warn!(
-            "rule {} could keep ssh, or what neighbours find this box by, from its stack: {} {}",
-            rule.name,
-            rule.action,
-            rule.matches
-        );
+    for (rule, cut) in management::cut_by(keeper.config()) {
+        tracing::warn!("rule {} ({} {}) could keep {cut}", rule.name, rule.action, rule.matches);
     }
     Ok(keeper)
 }

@@ -62,8 +62,8 @@ pub(super) fn is_taken(set: TakerSet, off: TakerSet) -> bool {
 /// A set of takers that has no ring yet.
 pub(crate) fn rules(config: &Config, off: TakerSet, classes: &KernelClasses) -> Result<RulesAndFlags, Problem> {
     let rules = config.rules().iter().map(|spec| rule(spec, off, classes)).collect::<Result<_, _>>()?;
-    let flags =
-        flags::tables(config.flags()).iter().map(|table| flag_table(table, off, classes)).collect::<Result<_, _>>()?;
+    let tables = flags::tables(config.flags(), &config.management().ports);
+    let flags = tables.iter().map(|table| flag_table(table, off, classes)).collect::<Result<_, _>>()?;
     Ok((rules, flags))
 }
 

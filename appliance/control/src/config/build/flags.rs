@@ -7,7 +7,8 @@ use super::super::raw;
 use super::super::*;
 use super::{Locate, at, each, need, optional, refused_at, takers, typed, value};
 use crate::flags;
-use crate::name::{FlagName, number};
+use crate::name::{FlagName, number_within};
+use crate::problem::Problem;
 
 impl Locate for Spanned<raw::Flag> {
     fn locate(&self, refused: Refused) -> ConfigError {
@@ -62,12 +63,17 @@ fn flag(place: usize, item: &Spanned<raw::Flag>) -> Result<FlagSpec, ConfigError
     })
 }
 
+fn weight(text: &str) -> Result<u32, Problem> {
+    let cure = "choose smaller weights in the same proportion";
+    number_within(text, "a variant's weight", &(0..=MAX_WEIGHT), cure)
+}
+
 fn variant(item: &Spanned<raw::Variant>) -> Result<VariantSpec, ConfigError> {
     let raw = &item.value;
     Ok(VariantSpec {
         name: value(need(&raw.name, "name", item)?)?,
         to: takers(raw.to.as_ref())?,
-        weight: raw.weight.as_ref().map_or(Ok(1), |text| typed(text, |text| number(text, "a variant's weight")))?,
+        weight: raw.weight.as_ref().map_or(Ok(1), |text| typed(text, weight))?,
     })
 }
 

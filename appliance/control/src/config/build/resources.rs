@@ -5,7 +5,7 @@ use serde_saphyr::Spanned;
 use super::{ConfigError, Text, each_feature, need, optional, read_switch, typed, value};
 use crate::config::rooms::read_size;
 use crate::config::{AcceleratorUse, CPU_WEIGHT, FEATURE_CORES, FeatureResources, ResourceSpec, raw};
-use crate::name::number;
+use crate::name::number_within;
 use crate::problem::Problem;
 use crate::share::Share;
 
@@ -53,17 +53,9 @@ fn switch(text: Option<&Text>) -> Result<Option<bool>, ConfigError> {
 }
 
 fn read_cores(text: &str) -> Result<u32, Problem> {
-    let count = number(text, "a number of cores")?;
-    let cause = format!("a feature asks for 0 to {FEATURE_CORES} cores of a role");
-    if count <= FEATURE_CORES { Ok(count) } else { Err(Problem::new(text, cause, "leave it out for its profile")) }
+    number_within(text, "a number of cores of a role", &(0..=FEATURE_CORES), "leave it out for its profile")
 }
 
 fn read_weight(text: &str) -> Result<u32, Problem> {
-    let weight = number(text, "a weight")?;
-    let cause = format!("a weight is {} to {}", CPU_WEIGHT.start(), CPU_WEIGHT.end());
-    if CPU_WEIGHT.contains(&weight) {
-        Ok(weight)
-    } else {
-        Err(Problem::new(text, cause, "write 100 for no difference"))
-    }
+    number_within(text, "a weight", &CPU_WEIGHT, "write 100 for no difference")
 }

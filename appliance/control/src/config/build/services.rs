@@ -3,9 +3,9 @@
 use serde_saphyr::Spanned;
 
 use super::super::judge::Refused;
-use super::super::raw::{self, Text};
+use super::super::raw;
 use super::super::*;
-use super::{Locate, at, each, need, optional, read_address, refused_at, typed, value};
+use super::{Locate, at, each, need, optional, read_address, refused_at, typed, value, within};
 use crate::name::number;
 use crate::problem::Problem;
 
@@ -42,8 +42,8 @@ pub(super) fn service(item: &Spanned<raw::Service>) -> Result<ServiceSpec, Confi
     })
 }
 
-/// Reads a port that a service can have.
-fn read_port(text: &str) -> Result<u16, Problem> {
+/// Reads a port that a service, or the management, can have.
+pub(super) fn read_port(text: &str) -> Result<u16, Problem> {
     let refuse = || Problem::new(text, "a port is a number from 1 to 65535", "write one port, or no `port` for any");
     let port = number(text, "a port").map_err(|_| refuse())?;
     u16::try_from(port).ok().filter(|port| *port != 0).ok_or_else(refuse)
@@ -51,17 +51,16 @@ fn read_port(text: &str) -> Result<u16, Problem> {
 
 fn health(raw: &raw::Health) -> Result<HealthSpec, ConfigError> {
     let default = HealthSpec::default();
-    let plain = |text: Option<&Text>, what: &str, otherwise| {
-        text.map_or(Ok(otherwise), |text| typed(text, |text| number(text, what)))
-    };
+    // That an answer comes before the next check is judged with the rest of the service.
+    let timeout_ms = 10..=*CHECK_EVERY_MS.end();
     Ok(HealthSpec {
         check: optional(raw.check.as_ref())?.unwrap_or_default(),
         port: raw.port.as_ref().map(|text| typed(text, read_port)).transpose()?,
         ask: optional(raw.ask.as_ref())?,
         answer: optional(raw.answer.as_ref())?,
-        every_ms: plain(raw.every_ms.as_ref(), "the time between checks in ms", default.every_ms)?,
-        timeout_ms: plain(raw.timeout_ms.as_ref(), "the time for an answer in ms", default.timeout_ms)?,
-        rise: plain(raw.rise.as_ref(), "`rise`", default.rise)?,
-        fall: plain(raw.fall.as_ref(), "`fall`", default.fall)?,
+        every_ms: within(raw.every_ms.as_ref(), "the time between checks in ms", CHECK_EVERY_MS, default.every_ms)?,
+        timeout_ms: within(raw.timeout_ms.as_ref(), "the time for an answer in ms", timeout_ms, default.timeout_ms)?,
+        rise: within(raw.rise.as_ref(), "`rise`", CHECK_ROW, default.rise)?,
+        fall: within(raw.fall.as_ref(), "`fall`", CHECK_ROW, default.fall)?,
     })
 }

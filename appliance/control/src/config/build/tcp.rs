@@ -32,12 +32,13 @@ pub(super) fn tcp(raw: &raw::Tcp) -> Result<TcpSpec, ConfigError> {
         listen.push(address);
     }
     let buffers = |text: &str| {
-        let mib = number(text, "the MiB of buffers")?;
+        let (least, most) = (STREAM_BUFFERS_MIB.start(), STREAM_BUFFERS_MIB.end());
+        let cause = format!("the MiB of buffers are a power of two from {least} to {most}");
+        // Any number first: the cure names the power of two that is nearest.
+        let mib = number(text, "the MiB of buffers").map_err(|problem| Problem { cause: cause.clone(), ..problem })?;
         if STREAM_BUFFERS_MIB.contains(&mib) && mib.is_power_of_two() {
             return Ok(mib);
         }
-        let (least, most) = (STREAM_BUFFERS_MIB.start(), STREAM_BUFFERS_MIB.end());
-        let cause = format!("the MiB of buffers are a power of two from {least} to {most}");
         Err(Problem::new(text, cause, format!("write {}", mib.clamp(*least, *most).next_power_of_two())))
     };
     Ok(TcpSpec {

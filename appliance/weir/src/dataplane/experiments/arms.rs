@@ -113,7 +113,7 @@ fn sets(config: &Config, one: &Resolved<'_>, spec: &Spec) -> Found {
     let share = one.standing.share().basis_points();
     let of_flag = |matches: &Match| one.matches.is_some_and(|own| own.both(matches) == Some(*matches));
     let mut found = Found::default();
-    for table in flags::tables(config.flags()) {
+    for table in flags::tables(config.flags(), &config.management().ports) {
         let is_of_flag = of_flag(&table.matches);
         for (bucket, set) in (0..).zip(&table.takers).filter(|(_, set)| !set.is_empty()) {
             let place = if is_of_flag { arm_of(spec, one.flag, bucket < share, bucket) } else { None };
