@@ -24,15 +24,37 @@ fn power(least: u32, most: u32) -> Value {
     json!({"enum": sizes.collect::<Vec<u32>>()})
 }
 
+fn words(all: Vec<&'static str>) -> Value {
+    json!({"enum": all})
+}
+
+fn whole(least: u32, most: u32) -> Value {
+    json!({"type": "integer", "minimum": least, "maximum": most})
+}
+
+fn bounded(range: &std::ops::RangeInclusive<u32>) -> Value {
+    whole(*range.start(), *range.end())
+}
+
+fn of(pattern: &str) -> Value {
+    json!({"type": "string", "pattern": pattern})
+}
+
+fn share() -> Value {
+    of("^[0-9]{1,3}(\\.[0-9]{1,2})?%$")
+}
+
 /// What is known of a value beyond its shape. Who adds a key may add a line; without one the key takes any scalar.
 fn known() -> Vec<(&'static str, Value)> {
-    let words = |all: Vec<&'static str>| json!({"enum": all});
-    let whole = |least: u32, most: u32| json!({"type": "integer", "minimum": least, "maximum": most});
-    let bounded = |range: &std::ops::RangeInclusive<u32>| whole(*range.start(), *range.end());
-    let of = |pattern: &str| json!({"type": "string", "pattern": pattern});
+    let mut known = known_of_traffic();
+    known.extend(known_of_the_box());
+    known
+}
+
+/// Of what becomes of frames: interfaces, features, rules, flags, agents and services.
+fn known_of_traffic() -> Vec<(&'static str, Value)> {
     let wait = || words(WaitMode::ALL.iter().map(|word| word.as_str()).collect());
     let feature = || words(FeatureName::all().map(FeatureName::as_str).collect());
-    let share = || of("^[0-9]{1,3}(\\.[0-9]{1,2})?%$");
     let queues = json!({"anyOf": [{"const": "all"}, whole(1, MAX_QUEUES)]});
     vec![
         ("interfaces[].queues", queues),
@@ -75,6 +97,20 @@ fn known() -> Vec<(&'static str, Value)> {
         ("services[].encapsulation", words(Encapsulation::ALL.iter().map(|word| word.as_str()).collect())),
         ("services[].health.check", words(Check::ALL.iter().map(|word| word.as_str()).collect())),
         ("services[].health.every_ms", whole(*CHECK_EVERY_MS.start(), *CHECK_EVERY_MS.end())),
+        ("interfaces[].placement.busy_poll.usecs", bounded(&placement::POLL_US)),
+        ("interfaces[].placement.busy_poll.budget", bounded(&placement::BUDGET)),
+        ("interfaces[].placement.busy_poll.defer_hard_irqs", bounded(&placement::DEFERRED)),
+        ("interfaces[].placement.busy_poll.flush_timeout_us", bounded(&placement::FLUSH_US)),
+        ("agents[].id", whole(1, u32::MAX)),
+        ("services[].health.port", whole(1, 65_535)),
+        ("services[].health.rise", bounded(&CHECK_ROW)),
+        ("services[].health.fall", bounded(&CHECK_ROW)),
+    ]
+}
+
+/// Of the box itself: its log, its streams, how it watches over itself and who manages it.
+fn known_of_the_box() -> Vec<(&'static str, Value)> {
+    vec![
         ("log.segment_mib", whole(*SEGMENT_MIB.start(), *SEGMENT_MIB.end())),
         ("log.when_full", words(WhenFull::ALL.iter().map(|word| word.as_str()).collect())),
         ("log.folder", of("^/")),
@@ -91,14 +127,6 @@ fn known() -> Vec<(&'static str, Value)> {
         ("preservation.most_frames_per_second", whole(*GATE_FRAMES.start(), *GATE_FRAMES.end())),
         ("preservation.throughput_loss", share()),
         ("preservation.late_more", share()),
-        ("interfaces[].placement.busy_poll.usecs", bounded(&placement::POLL_US)),
-        ("interfaces[].placement.busy_poll.budget", bounded(&placement::BUDGET)),
-        ("interfaces[].placement.busy_poll.defer_hard_irqs", bounded(&placement::DEFERRED)),
-        ("interfaces[].placement.busy_poll.flush_timeout_us", bounded(&placement::FLUSH_US)),
-        ("agents[].id", whole(1, u32::MAX)),
-        ("services[].health.port", whole(1, 65_535)),
-        ("services[].health.rise", bounded(&CHECK_ROW)),
-        ("services[].health.fall", bounded(&CHECK_ROW)),
         ("tcp.connections", bounded(&STREAM_CONNECTIONS)),
         ("tcp.buffers_mib", power(*STREAM_BUFFERS_MIB.start(), *STREAM_BUFFERS_MIB.end())),
         ("tcp.credit", bounded(&STREAM_CREDIT)),
