@@ -2,6 +2,7 @@
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use weir_appliance_control::message::{BenchReport, Counters, Request, Status};
@@ -12,6 +13,12 @@ use weir_dataplane_io::clock::monotonic_ns;
 use weir_ebpf_abi::message::{PORT_STANDARD, StandardHeader};
 use weir_tests::{BATCH, DEADLINE, MESSAGE, Rig, StopOnDrop, program, scaled, send, wired};
 use zerocopy::IntoBytes;
+
+/// One box at a time: memory that its processes share with another's counts in part, and grows when the other one ends.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Messages go to one feature and batches to another.
 const TWO: &str = "\
@@ -24,6 +31,7 @@ rules:
 #[test]
 fn a_feature_that_is_slow_loses_frames_of_its_own_ring_only() {
     wired!("a_feature_that_is_slow_loses_frames_of_its_own_ring_only");
+    let _alone = alone();
     let mut rig = Rig::new(TWO);
     let slow = "test2".parse().expect("a feature");
     let ask = |rig: &Rig, delay_us| {
@@ -96,6 +104,7 @@ fn rush(rig: &mut Rig) -> (u64, u64) {
 #[test]
 fn at_full_speed_few_frames_go_round_and_a_queue_that_lacked_one_gets_all() {
     wired!("at_full_speed_few_frames_go_round_and_a_queue_that_lacked_one_gets_all");
+    let _alone = alone();
     let mut rig = Rig::try_new(
         "interfaces: [{name: eth0}, {name: eth1}]\nfeatures: {streaming: {enabled: true}, test1: {enabled: true}}\n\
          rules:\n  - {name: all, match: \"udp dport 48102\", action: deliver, to: [streaming]}\n  \
@@ -113,6 +122,7 @@ fn at_full_speed_few_frames_go_round_and_a_queue_that_lacked_one_gets_all() {
 #[test]
 fn the_backpressure_tool_balances_its_books_with_the_box() {
     wired!("the_backpressure_tool_balances_its_books_with_the_box");
+    let _alone = alone();
     let mut tool = Command::new(program("weir"));
     tool.args(["load", "backpressure", "--rig", "wired", "--scale", "0.02", "--duration", "50", "--json"]);
     let output = tool.output().expect("the tool runs");
@@ -136,6 +146,7 @@ const OFFERED: u32 = 96;
 #[test]
 fn a_stream_that_offers_more_than_is_taken_is_held_back_and_loses_nothing() {
     wired!("a_stream_that_offers_more_than_is_taken_is_held_back_and_loses_nothing");
+    let _alone = alone();
     let socket = std::env::temp_dir().join(format!("weir-overload-{}.sock", std::process::id()));
     let place = format!("unix:{}", socket.display());
     let mut rig = Rig::new(&format!("{TWO}tcp: {{listen: [\"{place}\"], buffers_mib: 1}}\n"));
@@ -215,6 +226,7 @@ fn latency(rig: &Rig) -> u64 {
 #[test]
 fn the_stream_tool_over_tcp_counts_every_message_once() {
     wired!("the_stream_tool_over_tcp_counts_every_message_once");
+    let _alone = alone();
     let mut tool = Command::new(program("weir"));
     tool.args(["load", "stream", "--over", "tcp", "--events-per-second", "20000", "--duration", "2"]);
     let output = tool.args(["--producers", "5", "--event-size-bytes", "64", "--json"]).output().expect("the tool runs");

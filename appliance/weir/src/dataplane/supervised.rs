@@ -274,7 +274,9 @@ pub(super) fn standing(dataplane: &Dataplane, name: &str, taker: Option<&Taker>)
         };
         let hangs = child.as_ref().and_then(|child| dataplane.supervised.hangs(child.pid));
         let again_in_ms = child.and_then(|child| child.again_in_ms);
-        return Standing { state, reason: hangs.or(why_not), last_exit, again_in_ms };
+        // The supervisor may not have told yet that the one that hung is gone.
+        let reason = if state == ProcessState::Parked { why_not.or(hangs) } else { hangs.or(why_not) };
+        return Standing { state, reason, last_exit, again_in_ms };
     };
     let stalled = dataplane.supervised.stalled(taker.id);
     let has_frames = feature.is_none_or(|feature| dataplane.features.is_on(feature));
