@@ -117,7 +117,7 @@ impl Lending {
             _ if taken > window.wanted / 4 * 3 => taken.saturating_mul(3),
             _ => 0,
         };
-        if busy && late > 0 {
+        if late > 0 && (busy || on_it == 0) {
             window.least = window.least.max(late).min(self.fill.size());
             window.least_until_ns = now_ns + Self::REMEMBERED_NS;
         } else if now_ns >= window.least_until_ns {

@@ -98,11 +98,11 @@ fn decoded() -> impl Strategy<Value = Decoded> {
             }
             outer.vlan_count = rest.1;
             outer.vlans[0] = if rest.1 > 0 { rest.2 } else { 0 };
-            decoded.kind = message.0;
-            if message.0 > 0 {
+            decoded.kind = if version != 0 { message.0 } else { 0 }; // a message is in a datagram
+            if decoded.kind > 0 {
                 decoded.message.message_type = message.1;
             }
-            if message.0 == 2 {
+            if decoded.kind == 2 {
                 decoded.message.modality = message.2;
             }
             decoded
