@@ -154,6 +154,14 @@ agents:
   - {id: 2, address: 10.9.1.1, mac: \"02:57:45:49:01:02\", interface: eth1}
 ";
 
+/// [`BOX`] as [`Rig::soon`] has it.
+#[must_use]
+pub fn soon() -> String {
+    let supervise = "supervise: {stall_seconds: 600, park_deaths: 100, park_within_seconds: 1, \
+        restart_first_ms: 10, restart_most_ms: 50}";
+    BOX.replace("supervise: {stall_seconds: 600, park_deaths: 100}", supervise)
+}
+
 impl Rig {
     /// A rig whose box runs [`BOX`] and `more`.
     ///
@@ -171,10 +179,7 @@ impl Rig {
     /// As [`Rig::new`].
     #[must_use]
     pub fn soon(more: &str) -> Self {
-        let supervise = "supervise: {stall_seconds: 600, park_deaths: 100, park_within_seconds: 1, \
-            restart_first_ms: 10, restart_most_ms: 50}";
-        let config = BOX.replace("supervise: {stall_seconds: 600, park_deaths: 100}", supervise);
-        Self::try_new(&format!("{config}{more}")).unwrap_or_else(|error| panic!("{error}"))
+        Self::try_new(&format!("{}{more}", soon())).unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// A rig whose box runs this configuration.

@@ -9,7 +9,7 @@ use weir_appliance_control::keeper::Manner;
 use weir_appliance_control::message::{Answer, ConfigRequest, Request, Status};
 use weir_appliance_lab::generate::afxdp::XdpSender;
 use weir_dataplane_io::wait::PidFd;
-use weir_tests::{BATCH, BOX, Background, DEADLINE, MESSAGE, Rig, kill, scaled, send, wired};
+use weir_tests::{BATCH, Background, DEADLINE, MESSAGE, Rig, kill, scaled, send, soon, wired};
 
 /// No feature runs, and no rule asks for one.
 const WITHOUT: &str = "features: {streaming: {enabled: false}}\n";
@@ -138,7 +138,7 @@ impl Bench {
     }
 
     fn apply(&mut self, text: &str) -> Result<(), String> {
-        let text = format!("{}{text}\ncontrol: {{socket: {}}}\n", rapid(), self.rig.appliance.socket().display());
+        let text = format!("{}{text}\ncontrol: {{socket: {}}}\n", soon(), self.rig.appliance.socket().display());
         let layers = vec![Layer { name: "test.yaml".to_owned(), text }];
         let request = ConfigRequest::Apply { layers, live_only: false, manner: Manner::default() };
         match self.rig.appliance.ask(&Request::Config(request)) {
@@ -173,14 +173,6 @@ impl Bench {
             let _ = stream.read_to_end(&mut Vec::new());
         }
     }
-}
-
-/// [`BOX`] as a rig that starts again soon has it.
-fn rapid() -> String {
-    BOX.replace(
-        "supervise: {stall_seconds: 600, park_deaths: 100}",
-        "supervise: {stall_seconds: 600, park_deaths: 100, park_within_seconds: 1, restart_first_ms: 10, restart_most_ms: 50}",
-    )
 }
 
 fn verdicts(bench: &mut Bench, faults: &[(&'static str, Act)]) -> Vec<Verdict> {

@@ -167,7 +167,9 @@ pub fn judge(now: &Config, next: &Config, force: bool, confirm_within: Option<Du
         let known: Vec<&RuleSpec> = if was { way.cut_by(now).collect() } else { Vec::new() };
         way.cut_by(next).find(|rule| !known.contains(rule)).map(|rule| (way, rule))
     };
-    let Some((way, rule)) = Way::all(next.management()).find_map(new) else { return Ok(()) };
+    // What was the management's until now is guarded in this change, too: people are on it.
+    let mut ways = Way::all(next.management()).chain(Way::all(now.management()));
+    let Some((way, rule)) = ways.find_map(new) else { return Ok(()) };
     if force && confirm_within.is_some() {
         return Ok(());
     }
@@ -299,6 +301,8 @@ mod tests {
         assert_eq!(judge(&before, &after, true, Some(Duration::from_secs(60))), Ok(()));
         assert_eq!(judge(&after, &before, false, None), Ok(()));
         assert_eq!(before.with_live_part_of(&after), after, "it changes live");
+        // A port is not let go and cut in one change.
+        judge(&managed("{ports: [22, 2222]}", ""), &before, false, None).expect_err("people are on it");
     }
 
     #[test]

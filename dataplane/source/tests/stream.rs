@@ -447,8 +447,10 @@ fn thousands_of_slow_connections_hold_little_and_hinder_nobody(io_uring: bool) {
     let plain = message(1, 100, 1);
     for sequence in 0..1_000 {
         fast.write_all(&framed(0, sequence, &plain)).expect("sent");
+        if (sequence + 1) % 50 == 0 {
+            acknowledged(&mut fast, sequence + 1); // so few fit one segment, and none is cut in two
+        }
     }
-    acknowledged(&mut fast, 1_000);
     // All are open at once: one more is refused.
     let mut beyond = TcpStream::connect(receiver.address).expect("a connection");
     let (says, word) = word(&mut beyond).expect("a last word");
@@ -464,9 +466,9 @@ fn thousands_of_slow_connections_hold_little_and_hinder_nobody(io_uring: bool) {
     let (taken, counts) = receiver.finish();
     let slow = (1..count).filter(|source| Conduct::of(*source) == Conduct::Slow).count() as u64;
     assert_eq!((taken.len() as u64, counts.connected), (1_000 + slow, u64::from(count)), "{counts:?}");
-    // Most of the fast ones are not copied; how many lie across two receives is the kernel's doing.
+    // A few of the fast ones lie across the end of a buffer.
     let copied = counts.copied / (STREAM_HEADER as u64 + 104);
-    assert!((slow..slow + 500).contains(&copied), "only what came in pieces: {copied}");
+    assert!((slow..slow + 50).contains(&copied), "only what came in pieces: {copied}");
 }
 
 /// A receiver with two lanes, of which the second is the log's, turned by the test itself.

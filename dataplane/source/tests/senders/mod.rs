@@ -1,5 +1,4 @@
 //! Senders in processes of their own, slow and hostile ones.
-#![allow(unreachable_pub, missing_docs)] // the test's own part
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,13 +11,13 @@ use zerocopy::IntoBytes;
 use super::{BESIDE_CONNECTIONS, acknowledged, framed, hello, message};
 
 /// Processes that send in it: both ends of ten thousand connections are more descriptors than one process may have.
-pub const SENDING_PROCESSES: u32 = 3;
+pub(crate) const SENDING_PROCESSES: u32 = 3;
 /// Tells a sending process what it is: address, first source and number of sources.
 const SENDING: &str = "WEIR_TEST_SENDING";
 
 /// What a sender in a process of its own does.
 #[derive(PartialEq, Eq)]
-pub enum Conduct {
+pub(crate) enum Conduct {
     /// All of a message but its last byte, which would hold all buffers if it held one.
     Slow,
     /// Half a hello, and never the rest.
@@ -28,7 +27,7 @@ pub enum Conduct {
 }
 
 impl Conduct {
-    pub fn of(source: u32) -> Self {
+    pub(crate) fn of(source: u32) -> Self {
         match source % 10 {
             3 => Self::HalfHello,
             7 => Self::HalfHeader,
@@ -72,14 +71,14 @@ fn senders_of_another_process() {
 }
 
 /// A process of senders.
-pub struct Sending {
+pub(crate) struct Sending {
     /// The process.
-    pub process: Child,
+    pub(crate) process: Child,
     said: BufReader<ChildStdout>,
 }
 
 impl Sending {
-    pub fn start(address: SocketAddr, first: u32, count: u32) -> Self {
+    pub(crate) fn start(address: SocketAddr, first: u32, count: u32) -> Self {
         let mut process = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "senders::senders_of_another_process", "--nocapture"])
             .env(SENDING, format!("{address} {first} {count}"))
@@ -91,7 +90,7 @@ impl Sending {
         Self { process, said }
     }
 
-    pub fn wait_for(&mut self, word: &str) {
+    pub(crate) fn wait_for(&mut self, word: &str) {
         let mut lines = self.said.by_ref().lines().map_while(Result::ok);
         assert!(lines.any(|line| line == word), "a process of senders ended before it said {word}");
     }
