@@ -1,5 +1,6 @@
 //! Memory mapped into this process for as long as the value lives.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -98,6 +99,22 @@ impl Mapping {
         let start = unsafe { self.base.add(offset) };
         // SAFETY: the range is mapped readable for as long as `self` is borrowed. That no writer touches it meanwhile is
         // the caller's part (the frame protocol); worst case of a breach: the bytes of another frame are read.
+        Some(unsafe { NonNull::slice_from_raw_parts(start, length).as_ref() })
+    }
+
+    /// The bytes `[offset, offset + length)` to be changed where they are, or `None` when they are not all inside or the mapping
+    /// is read-only.
+    ///
+    /// For memory that nobody else reads or writes while the slice lives; the caller states why.
+    #[inline]
+    pub(crate) fn cells(&self, offset: usize, length: usize) -> Option<&[Cell<u8>]> {
+        if offset.checked_add(length)? > self.length || !self.writable {
+            return None;
+        }
+        // SAFETY: the range was just checked to be inside the mapping.
+        let start = unsafe { self.base.add(offset) }.cast::<Cell<u8>>();
+        // SAFETY: a cell of a byte is laid out as the byte, and the range is mapped readable and writable for as long as `self` is
+        // borrowed. That nobody else touches it meanwhile is the caller's part (the frame protocol); worst case: a torn frame.
         Some(unsafe { NonNull::slice_from_raw_parts(start, length).as_ref() })
     }
 

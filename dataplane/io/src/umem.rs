@@ -1,5 +1,6 @@
 //! The memory all frames live in: one memfd, on 2 MiB hugepages where there are any, that the owner alone may write.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -258,6 +259,12 @@ impl Umem {
     #[inline]
     pub fn bytes(&self, address: u64, length: u32) -> Option<&[u8]> {
         self.mapping.slice(usize::try_from(address).ok()?, length as usize)
+    }
+
+    /// The same bytes to be changed where they are: of a frame that is the caller's alone, neither lent nor read by a taker.
+    #[inline]
+    pub fn cells(&self, address: u64, length: u32) -> Option<&[Cell<u8>]> {
+        self.mapping.cells(usize::try_from(address).ok()?, length as usize)
     }
 
     /// Writes a frame that is the caller's to fill; false when it would not fit inside the memory.

@@ -143,14 +143,13 @@ fn edit(frames: &Umem, mark: Mark, head: Descriptor, length: u32, agent: Option<
     if u32::from(mark.action) == SendRequest::OUT {
         return Ok(());
     }
-    let mut room = [0_u8; HEAD];
     let size = head.length.min(HEAD as u32);
-    let headers = room.get_mut(..size as usize).ok_or(Refusal::NotADatagram)?;
-    headers.copy_from_slice(frames.bytes(head.address, size).ok_or(Refusal::NotADatagram)?);
-    let end = match agent {
-        Some(agent) => resend::send_on(headers, length as usize, &agent)?,
-        None => resend::answer(headers, length as usize)?,
-    };
-    let changed = headers.get(..end).ok_or(Refusal::NotADatagram)?;
-    if frames.write(head.address, changed) { Ok(()) } else { Err(Refusal::NotADatagram) }
+    let found = frames.bytes(head.address, size).ok_or(Refusal::NotADatagram)?;
+    let datagram = resend::datagram(found, length as usize)?;
+    let headers = frames.cells(head.address, size).ok_or(Refusal::NotADatagram)?;
+    match agent {
+        Some(agent) => resend::send_on(headers, &datagram, &agent)?,
+        None => resend::answer(headers, &datagram)?,
+    }
+    Ok(())
 }

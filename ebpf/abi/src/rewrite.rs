@@ -160,20 +160,39 @@ pub struct SliceWriter<'a> {
 impl<'a> SliceWriter<'a> {
     /// At the start of `frame`.
     pub fn new(frame: &'a mut [u8]) -> SliceWriter<'a> {
-        let length = frame.len();
-        SliceWriter { bytes: Cell::from_mut(frame).as_slice_of_cells(), length }
+        SliceWriter::of(Cell::from_mut(frame).as_slice_of_cells())
     }
 
+    /// At the start of a frame that is changed where it is.
+    pub const fn of(frame: &'a [Cell<u8>]) -> SliceWriter<'a> {
+        SliceWriter { bytes: frame, length: frame.len() }
+    }
+
+    #[inline(always)]
+    fn chunk<const N: usize>(self, at: usize) -> Option<&'a [Cell<u8>; N]> {
+        let found = self.bytes.get(at..).and_then(|rest| rest.first_chunk::<N>());
+        debug_assert!(found.is_some(), "{N} bytes at {at} that has() did not allow");
+        found
+    }
+
+    #[inline(always)]
     fn array<const N: usize>(self, at: usize) -> [u8; N] {
-        core::array::from_fn(|index| self.bytes.get(at + index).map_or(0, Cell::get))
+        self.chunk::<N>(at).map_or([0; N], |found| core::array::from_fn(|index| found[index].get()))
     }
 
+    #[inline(always)]
     fn set_array<const N: usize>(self, at: usize, value: [u8; N]) {
-        for (index, byte) in value.into_iter().enumerate() {
-            if let Some(cell) = self.bytes.get(at + index) {
-                cell.set(byte);
-            }
+        for (cell, byte) in self.chunk::<N>(at).into_iter().flatten().zip(value) {
+            cell.set(byte);
         }
+    }
+
+    /// Exchanges the `SIZE` bytes at `at` with those behind them; a size that the compiler knows is a load and a store.
+    #[inline(always)]
+    pub(crate) fn exchange<const SIZE: usize>(self, at: usize) {
+        let (front, back) = (self.array::<SIZE>(at), self.array::<SIZE>(at + SIZE));
+        self.set_array(at, back);
+        self.set_array(at + SIZE, front);
     }
 }
 

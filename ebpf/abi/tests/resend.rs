@@ -1,11 +1,13 @@
 //! Is a frame that is sent again right in every byte? Every checksum is computed anew from the frame and must agree, and
 //! nothing but the fields that are meant to change does.
 
+use std::cell::Cell;
+
 use proptest::prelude::*;
 use weir_ebpf_abi::agents::Agent;
 use weir_ebpf_abi::decode::{Decoded, decode_slice};
 use weir_ebpf_abi::message::MessageKind;
-use weir_ebpf_abi::resend::{HEAD, Unsendable, answer, send_on};
+use weir_ebpf_abi::resend::{Datagram as Found, HEAD, Unsendable, answer, datagram, send_on};
 use weir_ebpf_abi::rewrite::ones_sum;
 
 /// A UDP datagram with right checksums.
@@ -97,16 +99,24 @@ fn datagrams() -> impl Strategy<Value = Datagram> {
     )
 }
 
+/// Looks at the beginning of a frame of so many bytes and changes it where it is, as the pool does.
+fn resend(
+    head: &mut [u8],
+    length: usize,
+    how: impl FnOnce(&[Cell<u8>], &Found) -> Result<(), Unsendable>,
+) -> Result<(), Unsendable> {
+    let found = datagram(head, length)?;
+    how(Cell::from_mut(head).as_slice_of_cells(), &found)
+}
+
 /// The bytes of `frame` as the pool has them: its head alone.
 fn changed(
     frame: &[u8],
-    change: impl FnOnce(&mut [u8], usize) -> Result<usize, Unsendable>,
+    how: impl FnOnce(&[Cell<u8>], &Found) -> Result<(), Unsendable>,
 ) -> Result<Vec<u8>, Unsendable> {
-    let mut head = frame[..frame.len().min(HEAD)].to_vec();
-    let end = change(&mut head, frame.len())?;
     let mut whole = frame.to_vec();
-    whole[..end].copy_from_slice(&head[..end]);
-    assert_eq!(&whole[..head.len()], &head[..], "nothing beyond the end it gave has changed");
+    let head = frame.len().min(HEAD);
+    resend(&mut whole[..head], frame.len(), how)?;
     Ok(whole)
 }
 
@@ -142,7 +152,7 @@ proptest! {
         let mut agent = Agent { id, mac: [2, 9, 9, 9, 9, 9], source_mac: [2, 8, 8, 8, 8, 8], ..Agent::default() };
         agent.version = if datagram.v6 { 6 } else { 4 };
         agent.address = std::array::from_fn(|byte| 0x40 + byte as u8);
-        let sent = changed(&frame, |head, length| send_on(head, length, &agent)).expect("a plain datagram");
+        let sent = changed(&frame, |head, found| send_on(head, found, &agent)).expect("a plain datagram");
         check_sums(&sent, &datagram);
         let (before, after) = (decode_slice(&frame, frame.len()), decode_slice(&sent, sent.len()));
         prop_assert_eq!(&sent[..12], &[2, 9, 9, 9, 9, 9, 2, 8, 8, 8, 8, 8]);
@@ -156,14 +166,15 @@ proptest! {
         }
         prop_assert_eq!(&sent[usize::from(after.payload_offset)..], &payload[..]);
         agent.version = 10 - agent.version;
-        let other = changed(&frame, |head, length| send_on(head, length, &agent));
+        let other = changed(&frame, |head, found| send_on(head, found, &agent));
         prop_assert_eq!(other, Err(Unsendable::OtherVersion));
     }
 
     #[test]
     fn no_bytes_at_all_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..300), length in 0..400_usize) {
-        let _ = answer(&mut bytes, length);
-        let _ = send_on(&mut bytes, length, &Agent { version: 4, ..Agent::default() });
+        let _ = resend(&mut bytes, length, answer);
+        let agent = Agent { version: 4, ..Agent::default() };
+        let _ = resend(&mut bytes, length, |head, found| send_on(head, found, &agent));
     }
 }
 
@@ -174,7 +185,7 @@ fn what_cannot_be_answered_is_refused_and_left_as_it_was() {
         let mut frame = plain.build();
         change(&mut frame);
         let (before, length) = (frame.clone(), frame.len());
-        let error = answer(&mut frame, length).expect_err("refused");
+        let error = resend(&mut frame, length, answer).expect_err("refused");
         assert_eq!(frame, before);
         error
     };
