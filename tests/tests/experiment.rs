@@ -16,6 +16,12 @@ use weir_appliance_lab::LabError;
 use weir_dataplane_io::wait::PidFd;
 use weir_tests::{Background, MESSAGE, Rig, program, scaled, wired};
 
+/// One flag whose arms are two versions of one feature.
+const VERSIONS: &str = "\
+features: {streaming: {}, streaming-candidate: {}}
+flags:
+  - {name: canary, share: 0%, variants: [{name: old, to: [streaming]}, {name: new, to: [streaming-candidate]}]}
+";
 /// One flag whose arms are two features of the same kind, and one whose arms share a feature, so that nothing differs for it.
 const TWO: &str = "\
 features: {streaming: {enabled: false}, test1: {enabled: true}, test2: {enabled: true}}
@@ -124,8 +130,8 @@ fn replays(rig: &Rig, shown: &ExperimentShown) {
     assert_eq!(replay.decisions, stored);
 }
 
-fn slow(rig: &Rig, delay_us: u64) {
-    let feature = "test2".parse().expect("a feature");
+fn slow(rig: &Rig, feature: &str, delay_us: u64) {
+    let feature = feature.parse().expect("a feature");
     rig.appliance.ask(&Request::ChaosSlow { feature, delay_us, seconds: 600 }).expect("a slow feature");
 }
 
@@ -138,7 +144,7 @@ fn slices(status: &ExperimentStatus) -> u32 {
 fn a_feature_that_gets_slower_by_5_ms_is_rolled_back_within_a_window() {
     wired!("a_feature_that_gets_slower_by_5_ms_is_rolled_back_within_a_window");
     let _alone = alone();
-    let rig = Rig::new(TWO);
+    let rig = Rig::new(VERSIONS);
     let _load = Background::of(&rig, MESSAGE, 256, RATE);
     let said = create(&rig, spec(&[Metric::Lost, Metric::LatencyP50, Metric::LatencyP99])).expect("it begins");
     assert!(said.text.contains("40% of the flows, its noise floor is measured"), "{said:?}");
@@ -147,7 +153,7 @@ fn a_feature_that_gets_slower_by_5_ms_is_rolled_back_within_a_window() {
     assert!(!is_over(&first.experiment), "{first:?}");
     let floors = &first.windows[0].decision.evidence;
     assert!(floors.iter().all(|found| found.floor.is_some()), "the noise floor is published first: {floors:?}");
-    slow(&rig, 5_000);
+    slow(&rig, "streaming-candidate", 5_000);
     let before = slices(&show(&rig).expect("it runs").experiment);
     let shown = until(&rig, "the end", is_over);
     let (how, why) = ending(&shown);
@@ -222,7 +228,7 @@ fn a_metric_that_stops_arriving_holds() {
     create(&rig, spec).expect("it begins");
     until(&rig, "the noise floor", |status| status.stage != Stage::Noise);
     // One batch a second is too few frames to say anything of a percentile.
-    slow(&rig, 1_000_000);
+    slow(&rig, "test2", 1_000_000);
     let shown = until(&rig, "the end", is_over);
     let (how, why) = ending(&shown);
     assert_eq!(how, Ending::Held, "{shown:?}");

@@ -5,7 +5,7 @@
 
 use crate::config::{Config, MAX_CLASSES, RuleAction, RuleSpec};
 use crate::flags::taker_sets;
-use crate::taker::{FeatureName, Taker, TakerKind, TakerSet};
+use crate::taker::{FeatureName, Taker, TakerSet};
 
 /// The classes in use. The class number of a set is its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ const _: () = {
     let mut features = 0;
     let mut at = 0;
     while at < Taker::ALL.len() {
-        if matches!(Taker::ALL[at].kind(), TakerKind::Feature | TakerKind::TestFeature) {
+        if Taker::ALL[at].is_feature() {
             features += 1;
         }
         at += 1;

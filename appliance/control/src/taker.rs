@@ -29,6 +29,8 @@ pub enum Taker {
     Test1 = 64,
     /// A second worker of the test suite, for rings with several takers.
     Test2 = 128,
+    /// Another version of streaming analytics, beside the one that is relied on.
+    StreamingCandidate = 256,
 }
 
 /// What sort of taker this is.
@@ -36,6 +38,8 @@ pub enum Taker {
 pub enum TakerKind {
     /// A feature of this build: rules and flags may name it.
     Feature,
+    /// Another version of a feature of this build: rules and flags may name it; it runs where a file asks for it.
+    Candidate,
     /// A feature that only the test suite names; help and errors do not offer it.
     TestFeature,
     /// A feature whose bit is reserved and which this build does not have.
@@ -46,8 +50,17 @@ pub enum TakerKind {
 
 impl Taker {
     /// Every taker, by ascending bit.
-    pub const ALL: [Self; 8] =
-        [Self::Streaming, Self::Twin, Self::Fusion, Self::Nas, Self::Log, Self::Sender, Self::Test1, Self::Test2];
+    pub const ALL: [Self; 9] = [
+        Self::Streaming,
+        Self::Twin,
+        Self::Fusion,
+        Self::Nas,
+        Self::Log,
+        Self::Sender,
+        Self::Test1,
+        Self::Test2,
+        Self::StreamingCandidate,
+    ];
 
     /// The name in the configuration, on the command line and in metrics.
     pub const fn name(self) -> &'static str {
@@ -60,6 +73,7 @@ impl Taker {
             Self::Sender => "sender",
             Self::Test1 => "test1",
             Self::Test2 => "test2",
+            Self::StreamingCandidate => "streaming-candidate",
         }
     }
 
@@ -67,10 +81,16 @@ impl Taker {
     pub const fn kind(self) -> TakerKind {
         match self {
             Self::Streaming => TakerKind::Feature,
+            Self::StreamingCandidate => TakerKind::Candidate,
             Self::Test1 | Self::Test2 => TakerKind::TestFeature,
             Self::Twin | Self::Fusion | Self::Nas => TakerKind::Absent,
             Self::Log | Self::Sender => TakerKind::Plumbing,
         }
+    }
+
+    /// Whether it is a feature, of whatever sort, that rules and flags may name.
+    pub const fn is_feature(self) -> bool {
+        matches!(self.kind(), TakerKind::Feature | TakerKind::Candidate | TakerKind::TestFeature)
     }
 
     /// The taker's bit.
@@ -94,9 +114,30 @@ impl FeatureName {
     /// Streaming analytics.
     pub const STREAMING: Self = Self(Taker::Streaming);
 
-    /// The features of this build, without those of the test suite.
+    /// The features of this build, which run unless a file says otherwise; neither their candidates nor those of the test
+    /// suite.
     pub fn all() -> impl Iterator<Item = Self> {
         Taker::ALL.into_iter().filter(|taker| taker.kind() == TakerKind::Feature).map(Self)
+    }
+
+    /// What people may name: the features of this build and their candidates.
+    pub fn offered() -> impl Iterator<Item = Self> {
+        let is_offered = |taker: &Taker| matches!(taker.kind(), TakerKind::Feature | TakerKind::Candidate);
+        Taker::ALL.into_iter().filter(is_offered).map(Self)
+    }
+
+    /// The feature that this one is another version of; itself if it is no candidate.
+    #[must_use]
+    pub const fn base(self) -> Self {
+        match self.0 {
+            Taker::StreamingCandidate => Self::STREAMING,
+            _ => self,
+        }
+    }
+
+    /// Whether this is another version of a feature.
+    pub const fn is_candidate(self) -> bool {
+        matches!(self.0.kind(), TakerKind::Candidate)
     }
 
     /// The feature as a taker of frames.
@@ -120,15 +161,15 @@ impl FromStr for FeatureName {
     type Err = Problem;
 
     fn from_str(text: &str) -> Result<Self, Problem> {
-        let known: Vec<_> = Self::all().map(Self::as_str).collect();
+        let known: Vec<_> = Self::offered().map(Self::as_str).collect();
         let cure = format!("name a feature of this build: {}", known.join(", "));
         let taker = Taker::ALL.into_iter().find(|taker| taker.name() == text);
-        match taker.map(|taker| (taker, taker.kind())) {
-            Some((taker, TakerKind::Feature | TakerKind::TestFeature)) => Ok(Self(taker)),
-            Some((_, TakerKind::Absent)) => Err(Problem::new(text, "this build does not have this feature", cure)),
-            Some((_, TakerKind::Plumbing)) => {
-                Err(Problem::new(text, "the data plane adds this taker itself where an action needs it", cure))
+        match taker {
+            Some(taker) if taker.is_feature() => Ok(Self(taker)),
+            Some(taker) if taker.kind() == TakerKind::Absent => {
+                Err(Problem::new(text, "this build does not have this feature", cure))
             }
+            Some(_) => Err(Problem::new(text, "the data plane adds this taker itself where an action needs it", cure)),
             None => Err(Problem::new(text, "no feature has this name", cure)),
         }
     }
@@ -241,7 +282,18 @@ mod tests {
             [("fusion", "does not have"), ("sender", "itself"), ("Streaming", "no feature"), ("", "no feature")]
         {
             let problem = text.parse::<FeatureName>().expect_err(text);
-            assert!(problem.cause.contains(cause) && problem.cure.ends_with("of this build: streaming"), "{problem}");
+            let offered = "of this build: streaming, streaming-candidate";
+            assert!(problem.cause.contains(cause) && problem.cure.ends_with(offered), "{problem}");
         }
+    }
+
+    #[test]
+    fn a_candidate_is_a_version_of_its_feature_and_runs_only_where_a_file_asks_for_it() {
+        let candidate: FeatureName = "streaming-candidate".parse().expect("a feature");
+        assert!(candidate.is_candidate() && !FeatureName::STREAMING.is_candidate());
+        assert_eq!((candidate.base(), FeatureName::STREAMING.base()), (FeatureName::STREAMING, FeatureName::STREAMING));
+        assert!(FeatureName::all().all(|name| !name.is_candidate()));
+        let bases = FeatureName::offered().filter(|name| name.is_candidate()).map(FeatureName::base);
+        assert!(bases.eq(FeatureName::all()), "each feature has one");
     }
 }

@@ -293,7 +293,6 @@ fn up(args: &UpArgs, out: &mut dyn Write) -> anyhow::Result<Exit> {
     std::fs::create_dir_all(place.folder()).map_err(|error| {
         anyhow::anyhow!("{}: cannot be made: {error}; run as root, or name another --socket", place.folder().display())
     })?;
-    let features = config.enabled().map(|feature| feature.as_str().to_owned()).collect();
-    supervise::up(place, features, config.supervise(), seed, Box::new(read))?;
+    supervise::up(place, &config, seed, Box::new(read))?;
     Ok(Exit::Done)
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use weir_appliance_control::class::classes;
 use weir_appliance_control::config::Config;
 use weir_appliance_control::message::ReplayReport;
+use weir_appliance_control::taker::FeatureName;
 use weir_ebpf_abi::action::Action;
 use weir_ebpf_abi::explain::Explanation;
 use weir_ebpf_abi::meta::{FrameMeta, META_MAGIC, NO_RULE};
@@ -13,7 +14,6 @@ use weir_ebpf_abi::reason::Reason;
 use weir_ebpf_loader::{Classifier, LoadOptions};
 use weir_features_streaming::Streaming;
 use weir_features_worker::batch::FrameView;
-use weir_features_worker::feature::Feature;
 use weir_features_worker::replay::Replay;
 
 use crate::capture;
@@ -42,7 +42,11 @@ pub(crate) fn run(path: &Path, config: &Config) -> Result<ReplayReport> {
     )?;
     classifier.install_rules(&rules.0, &rules.1)?;
     let mut report = ReplayReport::default();
-    let mut streaming = Replay::<Streaming>::new(&instructions::settings()?);
+    // A candidate is replayed by this program as well, whatever program its worker runs as.
+    let settings = instructions::settings()?;
+    let replayed = |name: &FeatureName| *name == FeatureName::STREAMING || config.enabled().any(|it| it == *name);
+    let features = FeatureName::offered().filter(|name| name.base() == FeatureName::STREAMING).filter(replayed);
+    let mut features: Vec<_> = features.map(|name| (name, Replay::<Streaming>::new(&settings))).collect();
     capture::for_each(path, |met| {
         if met.bytes.len() < ETHERNET {
             // No card gives such a frame to a program, and the kernel's test run takes none.
@@ -51,20 +55,22 @@ pub(crate) fn run(path: &Path, config: &Config) -> Result<ReplayReport> {
         }
         let explanation = classifier.explain(met.bytes)?;
         count(&mut report, met, explanation.action(), explanation.reason());
-        let takers = kernel_classes.takers(explanation.class).names();
+        let takers = kernel_classes.takers(explanation.class);
         if !explanation.action().takes_a_ring() {
             return Ok(());
         }
-        for taker in &takers {
-            *report.takers.entry(taker.clone()).or_default() += 1;
+        for taker in takers.names() {
+            *report.takers.entry(taker).or_default() += 1;
         }
-        if takers.iter().any(|taker| taker == Streaming::NAME) {
-            streaming.feed(met.time_ns, &[FrameView::whole(meta(&explanation), met.bytes, met.number - 1)]);
+        for (_, feature) in features.iter_mut().filter(|(name, _)| takers.contains(name.taker())) {
+            feature.feed(met.time_ns, &[FrameView::whole(meta(&explanation), met.bytes, met.number - 1)]);
         }
         Ok(())
     })?;
-    let given = streaming.finish();
-    report.records.insert(Streaming::NAME.to_owned(), given.records.iter().map(records::json).collect());
+    for (name, feature) in features {
+        let records = feature.finish().records.iter().map(records::json).collect();
+        report.records.insert(name.to_string(), records);
+    }
     Ok(report)
 }
 

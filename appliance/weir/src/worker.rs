@@ -36,14 +36,15 @@ pub(crate) fn hang(name: &str, place: &Place, restarts: u32, hang: Hang) -> Resu
 /// When no feature has that name, or the worker and the dataplane do not come together.
 pub(crate) fn run(name: &str, place: &Place, restarts: u32) -> Result<()> {
     let ending = match name {
-        Streaming::NAME => {
+        // Its candidate is the same work under another name, and by another program if the configuration says so.
+        Streaming::NAME | "streaming-candidate" => {
             let settings = instructions::settings()?;
             tracing::info!("worker {name} counts with {} instructions", settings.simd.name());
             process::run::<Streaming>(&settings, name, &place.attach, restarts)
         }
         // The audit stands in for features of the test suite; it may run twice beside itself.
         "test1" | "test2" => process::run::<Audit>(&(), name, &place.attach, restarts),
-        _ => bail!("worker `{name}`: no feature has this name; name one of: streaming"),
+        _ => bail!("worker `{name}`: no feature has this name; name one of: streaming, streaming-candidate"),
     }
     .with_context(|| format!("worker {name}"))?;
     match ending {

@@ -79,10 +79,10 @@ pub fn kept_over_exec(number: i32, length: usize) -> Result<OwnedFd> {
     let file =
         rustix::fs::open(path, rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty());
     let file = file.map_err(|cause| IoError::new(what(), cause, CURE))?;
-    check_sealed_size(file.as_fd(), length)?;
     // SAFETY: it is open, as just seen, and is the memory that the program before this one left under this number; nobody in
     // this process has it. Closed, so that no child inherits it.
     drop(unsafe { OwnedFd::from_raw_fd(number) });
+    check_sealed_size(file.as_fd(), length)?;
     Ok(file)
 }
 

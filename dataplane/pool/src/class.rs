@@ -12,8 +12,8 @@ use crate::send::{Mark, Marks, Named};
 use crate::sender::SenderId;
 use crate::ways::{Fate, Ways};
 
-/// Most takers of one class: four features, the log, the sender and two spare.
-pub const MAX_TAKERS: usize = 8;
+/// Most takers of one class: four features, a candidate of each, the log, the sender and two spare.
+pub const MAX_TAKERS: usize = 12;
 
 /// Name of a taker as long as it lives: the pool never reuses one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -24,7 +24,7 @@ pub const CLASSES: usize = 64;
 /// Rings that there can be: 64 queues with a ring for each class.
 const MAX_RINGS: usize = 64 * CLASSES;
 /// The first word: what lies behind it is laid out as this file says.
-const LAYOUT: u64 = u64::from_le_bytes(*b"weirled2");
+const LAYOUT: u64 = u64::from_le_bytes(*b"weirled3");
 /// Words in front of the pages.
 const HEAD: usize = 3;
 /// The word that counts the pool's turns.
@@ -306,7 +306,8 @@ mod tests {
         ledger.note(0, 40, 3);
         ledger.note(2, 9, 9); // there is no such ring
         let lost = Lost { ring_full: 40, no_frame: 3, taker_died: 20, dataplane_died: 157, ..Lost::default() };
-        let expected = Past { delivered: lost, mirrored: Lost::default(), taken: [780, 0, 0, 0, 12, 0, 0, 0] };
+        let expected =
+            Past { delivered: lost, mirrored: Lost::default(), taken: [780, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0] };
         assert_eq!(model.past(&[PLAIN]), expected);
         assert_eq!(1_000 - (40 + 3 + 20 + 157), expected.taken[0], "delivered = taken + lost");
         // A life that sees no frame adds nothing; the one behind it has all that was before.

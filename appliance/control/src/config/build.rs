@@ -226,6 +226,7 @@ fn features(file: &raw::File) -> Result<BTreeMap<FeatureName, FeatureSpec>, Conf
             spec.wait = optional(raw.wait.as_ref())?.unwrap_or(spec.wait);
             spec.run = optional(raw.run.as_ref())?.unwrap_or(spec.run);
             spec.send_mbit = raw.send_mbit.as_ref().map(|text| typed(text, read_cap)).transpose()?;
+            spec.program = raw.program.as_ref().map(|text| typed(text, read_program)).transpose()?;
         }
         features.insert(name, spec);
     }
@@ -234,6 +235,14 @@ fn features(file: &raw::File) -> Result<BTreeMap<FeatureName, FeatureSpec>, Conf
 
 fn read_cap(text: &str) -> Result<u32, Problem> {
     number_within(text, "a feature's cap in Mbit/s", &SEND_MBIT, "leave it out for no cap")
+}
+
+fn read_program(text: &str) -> Result<PathBuf, Problem> {
+    if text.starts_with('/') && !text.ends_with('/') && !text.contains('\0') && text.len() <= MAX_PROGRAM_PATH {
+        return Ok(PathBuf::from(text));
+    }
+    let cause = format!("this is not the absolute path of a program, of at most {MAX_PROGRAM_PATH} bytes");
+    Err(Problem::new(text, cause, "write one, for example /opt/weir-next/weir, or leave it out for the box's own"))
 }
 
 fn read_switch(text: &str) -> Result<bool, Problem> {

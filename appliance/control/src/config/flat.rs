@@ -84,7 +84,7 @@ impl Config {
     pub fn with_live_part_of(&self, next: &Self) -> Self {
         let mut features = self.features.clone();
         for (name, spec) in &mut features {
-            let next = next.features.get(name).copied().unwrap_or_default();
+            let next = next.features.get(name).cloned().unwrap_or_default();
             (spec.send_mbit, spec.run) = (next.send_mbit, next.run);
         }
         let resources = ResourceSpec { memory_limit: self.resources.memory_limit, ..next.resources.clone() };

@@ -62,6 +62,8 @@ pub const FEATURE_MIB: std::ops::RangeInclusive<u64> = 32..=16_777_216;
 pub const CPU_WEIGHT: std::ops::RangeInclusive<u32> = 1..=10_000;
 /// Highest core number that is believed (CONFIG_NR_CPUS of distribution kernels is at most 8192).
 pub const MAX_CORE: u32 = 8_191;
+/// Longest path of a feature's program in bytes: `PATH_MAX` is 4096 with its closing zero (limits.h).
+pub const MAX_PROGRAM_PATH: usize = 4_095;
 /// Longest path of a Unix socket in bytes: `sun_path` holds 108 with its closing zero (unix(7)).
 pub const MAX_SOCKET_PATH: usize = 107;
 /// Services: entries of the classifier's service index.

@@ -109,6 +109,11 @@ impl Config {
         self.features.get(&name).map(|spec| spec.run).unwrap_or_default()
     }
 
+    /// The program that a feature's worker runs as, if that is not the box's own.
+    pub fn program(&self, name: FeatureName) -> Option<&std::path::Path> {
+        self.features.get(&name).and_then(|spec| spec.program.as_deref())
+    }
+
     /// The rules, first match first.
     pub fn rules(&self) -> &[RuleSpec] {
         &self.rules

@@ -124,6 +124,7 @@ pub(super) struct Feature {
     pub(super) wait: Option<Text>,
     pub(super) send_mbit: Option<Text>,
     pub(super) run: Option<Text>,
+    pub(super) program: Option<Text>,
 }
 
 #[derive(Debug, Deserialize)]

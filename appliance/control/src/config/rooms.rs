@@ -220,7 +220,7 @@ pub struct CoreSpec {
 }
 
 /// One feature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeatureSpec {
     /// Whether its worker runs (default true).
     pub enabled: bool,
@@ -231,11 +231,13 @@ pub struct FeatureSpec {
     pub send_mbit: Option<u32>,
     /// Whether its worker runs now (default started); a feature that is not enabled has no rings either.
     pub run: Run,
+    /// Absolute path of the weir whose worker it runs as (default: the program that started the box).
+    pub program: Option<PathBuf>,
 }
 
 impl Default for FeatureSpec {
     fn default() -> Self {
-        Self { enabled: true, wait: WaitMode::Poll, send_mbit: None, run: Run::Started }
+        Self { enabled: true, wait: WaitMode::Poll, send_mbit: None, run: Run::Started, program: None }
     }
 }
 

@@ -54,7 +54,7 @@ fn known() -> Vec<(&'static str, Value)> {
 /// Of what becomes of frames: interfaces, features, rules, flags, agents and services.
 fn known_of_traffic() -> Vec<(&'static str, Value)> {
     let wait = || words(WaitMode::ALL.iter().map(|word| word.as_str()).collect());
-    let feature = || words(FeatureName::all().map(FeatureName::as_str).collect());
+    let feature = || words(FeatureName::offered().map(FeatureName::as_str).collect());
     let queues = json!({"anyOf": [{"const": "all"}, whole(1, MAX_QUEUES)]});
     vec![
         ("interfaces[].queues", queues),
@@ -79,6 +79,7 @@ fn known_of_traffic() -> Vec<(&'static str, Value)> {
         ("features.*.enabled", json!({"type": "boolean"})),
         ("features.*.wait", wait()),
         ("features.*.run", words(Run::ALL.iter().map(|word| word.as_str()).collect())),
+        ("features.*.program", of("^/.*[^/]$")),
         ("features.*.send_mbit", whole(*SEND_MBIT.start(), *SEND_MBIT.end())),
         ("rules[].action", words(RuleAction::ALL.iter().map(|word| word.as_str()).collect())),
         ("rules[].to[]", feature()),

@@ -27,9 +27,8 @@ impl Config {
         writeln!(out, "resources: {}", self.resources)?;
         writeln!(out, "wait: {}", self.wait)?;
         writeln!(out, "features:")?;
-        for (name, FeatureSpec { enabled, wait, send_mbit, run }) in &self.features {
-            let cap = send_mbit.map(|mbit| format!(", send_mbit: {mbit}")).unwrap_or_default();
-            writeln!(out, "  {name}: {{enabled: {enabled}, wait: {wait}{cap}, run: {run}}}")?;
+        for (name, spec) in &self.features {
+            writeln!(out, "  {name}: {}", feature(spec))?;
         }
         list(out, "rules", &self.rules, |spec| {
             let to = if spec.to.is_empty() { String::new() } else { format!(", to: {}", names(&spec.to)) };
@@ -159,6 +158,13 @@ fn list<T>(out: &mut String, key: &str, items: &[T], line: impl Fn(&T) -> String
     }
     writeln!(out, "{key}:")?;
     items.iter().try_for_each(|item| writeln!(out, "  - {}", line(item)))
+}
+
+fn feature(spec: &FeatureSpec) -> String {
+    let FeatureSpec { enabled, wait, send_mbit, run, program } = spec;
+    let cap = send_mbit.map(|mbit| format!(", send_mbit: {mbit}")).unwrap_or_default();
+    let program = program.as_ref().map(|path| format!(", program: {}", quoted(&path.to_string_lossy())));
+    format!("{{enabled: {enabled}, wait: {wait}{cap}, run: {run}{}}}", program.unwrap_or_default())
 }
 
 fn names(features: &[FeatureName]) -> String {

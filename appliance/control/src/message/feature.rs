@@ -30,6 +30,9 @@ pub struct FeatureStanding {
     /// Milliseconds until it is started again, if it waits for that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again_in_ms: Option<u64>,
+    /// The program that its worker runs as; absent where that is the box's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
     /// Who made it so; absent if nobody ever did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
@@ -39,8 +42,9 @@ pub struct FeatureStanding {
 }
 
 impl FeatureStanding {
-    /// Why it is in its state and when it is started again, a line each.
+    /// Why it is in its state, when it is started again, and what else it runs as, a line each.
     pub fn notes(&self) -> impl Iterator<Item = String> {
-        notes(self.again_in_ms, self.reason.as_deref())
+        let program = self.program.as_ref().map(|program| format!("runs as {program}"));
+        notes(self.again_in_ms, self.reason.as_deref()).chain(program)
     }
 }

@@ -291,6 +291,7 @@ pub(super) fn list(dataplane: &Dataplane) -> Vec<FeatureStanding> {
             reason,
             last_exit,
             again_in_ms,
+            program: config.program(name).map(|path| path.display().to_string()),
             author: change.as_ref().map(|change| change.origin.author().to_owned()),
             revision: change.map(|change| change.revision),
         }

@@ -23,14 +23,21 @@ use super::classes::KernelClasses;
 
 const _: () = assert!(CLASSES == MAX_CLASSES && Taker::ALL.len() <= MAX_TAKERS);
 
-/// The supervisor's memory at `path`.
+/// The supervisor's memory at `path`; `None` if a supervisor of before keeps it, whose ledger has less room.
 ///
 /// # Errors
 /// It is not there.
-pub(super) fn memory(path: &Path) -> Result<Arc<dyn Memory>> {
+pub(super) fn memory(path: &Path) -> Result<Option<Arc<dyn Memory>>> {
     let file = File::options().read(true).write(true).open(path);
     let file = file.with_context(|| format!("{}: the supervisor's ledger cannot be opened", path.display()))?;
-    Ok(Arc::new(shared::open_lazily(file.as_fd(), Ledger::LENGTH, true)?))
+    let length = file.metadata()?.len();
+    if length < Ledger::LENGTH as u64 {
+        tracing::warn!(
+            "the ledger of the program before this one has {length} bytes, less than this one's: counters begin anew"
+        );
+        return Ok(None);
+    }
+    Ok(Some(Arc::new(shared::open_lazily(file.as_fd(), Ledger::LENGTH, true)?)))
 }
 
 /// Opens the ledger in the supervisor's memory and has every ring write its entry.

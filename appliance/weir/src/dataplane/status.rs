@@ -14,9 +14,7 @@ use weir_dataplane_io::xdp::BindMode;
 use weir_dataplane_io::{memory, net};
 use weir_dataplane_ring::Record;
 use weir_ebpf_loader::AttachMode;
-use weir_features_streaming::Streaming;
 use weir_features_streaming::rows::{StreamRow, SummaryRow, kind};
-use weir_features_worker::feature::Feature;
 use zerocopy::FromBytes;
 
 use super::setup::Port;
@@ -241,7 +239,7 @@ fn feature(dataplane: &Dataplane, takers: &[Taker], name: FeatureName) -> Featur
         figures.produced.saturating_sub(figures.recycled)
     });
     let records = dataplane.board.read(name.as_str());
-    let window = (name.as_str() == Streaming::NAME).then(|| window(&records)).flatten();
+    let window = (name.base() == FeatureName::STREAMING).then(|| window(&records)).flatten();
     FeatureStatus {
         name,
         state,

@@ -66,7 +66,7 @@ impl Supervised {
         // Not the standard library's output, which the main thread holds.
         let out = std::io::stdout().as_fd().try_clone_to_owned();
         let out = out.context("no descriptor is left for the supervisor; raise `ulimit -n`")?;
-        let memory = ledger.map(ledger::memory).transpose()?;
+        let memory = ledger.map(ledger::memory).transpose()?.flatten();
         let counted = memory.clone().unwrap_or_else(|| HeapMemory::zeroed(Ledger::LENGTH) as _);
         Ok(Self {
             out: Mutex::new(out.into()),

@@ -211,14 +211,31 @@ impl Child {
             return None;
         }
         // Who ends in good order has lost the dataplane, or thinks so.
-        let breaker = self.breaker.as_mut().filter(|_| !status.success());
-        let given_up = breaker.and_then(|breaker| breaker.died(now).then(|| format!("{breaker}; last: {how}")));
-        self.given_up.clone_from(&given_up);
-        match given_up {
-            Some(_) => self.due = None,
-            None => self.later(now),
+        let given_up = if status.success() { None } else { self.count(&how, now) };
+        if given_up.is_none() {
+            self.later(now);
         }
         Some(Death { how, given_up })
+    }
+
+    /// Nothing could be started in its name, which is as bad as a death. Gives what it did in all, if it is given up now.
+    pub(super) fn not_started(&mut self, how: &str, now: Instant) -> Option<String> {
+        self.last_exit = Some(how.to_owned());
+        let given_up = self.count(how, now);
+        if given_up.is_none() {
+            self.later(now);
+        }
+        given_up
+    }
+
+    /// Counts a death. Gives what it did in all, if it is given up now; then it has no turn any more.
+    fn count(&mut self, how: &str, now: Instant) -> Option<String> {
+        let breaker = self.breaker.as_mut()?;
+        self.given_up = breaker.died(now).then(|| format!("{breaker}; last: {how}"));
+        if self.given_up.is_some() {
+            self.due = None;
+        }
+        self.given_up.clone()
     }
 
     /// Takes back deaths since `since`.
@@ -348,6 +365,23 @@ mod tests {
         child.wish(Run::Started, now);
         assert_eq!((child.due(), child.is_wanted()), (Some(now), true));
         assert_eq!(dies_of_itself(&mut child, now).expect("its own").given_up, None, "it begins anew");
+    }
+
+    #[test]
+    fn who_cannot_be_started_is_given_up_as_one_that_dies() {
+        let spec = SuperviseSpec { park_deaths: 3, park_within_seconds: 60, ..SuperviseSpec::default() };
+        let (mut child, mut now) = (Child::feature(spec), Instant::now());
+        for pause in [50, 100] {
+            assert_eq!(child.not_started("no such file", now), None);
+            let due = child.due().expect("it waits");
+            assert_eq!(due.duration_since(now).as_millis(), pause);
+            now = due;
+        }
+        let deeds = "died 3 times within 60 s; last: no such file";
+        assert_eq!(child.not_started("no such file", now).as_deref(), Some(deeds));
+        assert_eq!((child.due(), child.given_up()), (None, Some(deeds)));
+        let mut dataplane = Child::restarted(spec, 0);
+        assert!((0..9).all(|_| dataplane.not_started("no such file", now).is_none()), "it is never given up");
     }
 
     #[test]

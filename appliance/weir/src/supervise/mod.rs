@@ -23,11 +23,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use weir_appliance_control::client;
-use weir_appliance_control::config::SuperviseSpec;
+use weir_appliance_control::config::{Config, SuperviseSpec};
 use weir_appliance_control::keeper::Manner;
 use weir_appliance_control::message::{Answer, ConfigRequest, Reply, Request, UpgradeStatus};
 
@@ -54,6 +54,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(8);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// What a program leaves to the one that takes over, as JSON.
 const LEFT: &str = "WEIR_LEFT";
+/// Name of the ledger's memory, as the kernel shows it.
+const LEDGER: &str = "weir-ledger";
 /// What dies so shortly before the dataplane died with it.
 const WITH_THE_DATAPLANE: Duration = Duration::from_secs(1);
 /// Lines that may wait for a dataplane that does not read; a later one says all that an earlier one did.
@@ -95,6 +97,8 @@ struct Supervisor {
     upgraded: Option<UpgradeStatus>,
     spec: SuperviseSpec,
     features: Vec<String>,
+    /// Features whose workers run as another program.
+    programs: BTreeMap<String, PathBuf>,
     children: BTreeMap<String, Child>,
     events: Receiver<Event>,
     sender: Sender<Event>,
@@ -119,7 +123,10 @@ pub(crate) const DATAPLANE: &str = "dataplane";
 ///
 /// # Errors
 /// When the dataplane cannot be started the first time: nothing is left half started.
-pub(crate) fn up(place: Place, features: Vec<String>, spec: SuperviseSpec, seed: Seed, read: ReadSeed) -> Result<()> {
+pub(crate) fn up(place: Place, config: &Config, seed: Seed, read: ReadSeed) -> Result<()> {
+    let (spec, features) = (config.supervise(), config.enabled().map(|name| name.to_string()).collect::<Vec<_>>());
+    let program = |name| config.program(name).map(|program| (name.to_string(), program.to_owned()));
+    let programs = config.enabled().filter_map(program).collect();
     let (sender, events) = mpsc::channel();
     watch_signals(sender.clone())?;
     let (ledger, restarts, upgraded) = ledger()?;
@@ -137,6 +144,7 @@ pub(crate) fn up(place: Place, features: Vec<String>, spec: SuperviseSpec, seed:
         spec,
         children: all.collect(),
         features,
+        programs,
         events,
         sender,
         ledger,
@@ -161,9 +169,16 @@ fn ledger() -> Result<(OwnedFd, u32, Option<UpgradeStatus>)> {
     let left = std::env::var(LEFT).ok().and_then(|left| serde_json::from_str(&left).ok());
     match left {
         Some(Left { ledger, restarts, upgrade }) => {
-            Ok((shared::kept_over_exec(ledger, Ledger::LENGTH)?, restarts, upgrade))
+            let kept = shared::kept_over_exec(ledger, Ledger::LENGTH).or_else(|error| {
+                // The program of before may have kept its books in another way; without them the box runs as well.
+                tracing::warn!(
+                    "the ledger of the program before this one is not taken over, counters begin anew: {error}"
+                );
+                shared::reserve(LEDGER, Ledger::LENGTH)
+            });
+            Ok((kept?, restarts, upgrade))
         }
-        None => Ok((shared::reserve("weir-ledger", Ledger::LENGTH)?, 0, None)),
+        None => Ok((shared::reserve(LEDGER, Ledger::LENGTH)?, 0, None)),
     }
 }
 
@@ -364,8 +379,9 @@ impl Supervisor {
         }
         if let Err(error) = self.start(name) {
             tracing::error!("{error:#}");
-            if let Some(child) = self.children.get_mut(name) {
-                child.later(Instant::now());
+            let child = self.children.get_mut(name);
+            if let Some(reason) = child.and_then(|child| child.not_started(&format!("{error:#}"), Instant::now())) {
+                self.give_up(name, reason);
             }
         }
     }
@@ -427,10 +443,22 @@ impl Supervisor {
         }
     }
 
+    /// The program that `name` runs as: one of its own, where the configuration says so; else the one on trial, or this one.
+    ///
+    /// # Errors
+    /// Its own is not there, or others could have put it there.
+    fn program_of(&self, name: &str) -> Result<&Path> {
+        if let Some(own) = self.programs.get(name) {
+            let refused = |why| anyhow!("{name} cannot be started: {}: {why}", own.display());
+            return program::trusted(own).map(|()| own.as_path()).map_err(refused);
+        }
+        let on_trial = self.upgrade.as_ref().and_then(Upgrade::on_trial);
+        Ok(on_trial.map_or_else(|| self.own_program(), PathBuf::as_path))
+    }
+
     fn start(&mut self, name: &str) -> Result<()> {
         let restarts = self.children.get(name).map_or(0, Child::restarts).to_string();
-        let on_trial = self.upgrade.as_ref().and_then(Upgrade::on_trial);
-        let mut command = Command::new(on_trial.map_or_else(|| self.own_program(), PathBuf::as_path));
+        let mut command = Command::new(self.program_of(name)?);
         command.env_remove(LEFT);
         if name == DATAPLANE {
             // By its place among our descriptors, so that no worker inherits it.

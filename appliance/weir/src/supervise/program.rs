@@ -41,11 +41,11 @@ impl Program {
     }
 }
 
-/// Asks the program in `file` what it is, and whether it would run with these words of the command line. It starts nothing.
+/// Whether the program in `file` may be started with all that this box may: nobody else can have put something in its place.
 ///
 /// # Errors
 /// What is wrong with it, as the end of a sentence that begins with the file.
-pub(super) fn check(file: &Path, words: &[std::ffi::OsString]) -> Result<Program, String> {
+pub(super) fn trusted(file: &Path) -> Result<(), String> {
     let data = std::fs::metadata(file).map_err(|error| error.to_string())?;
     if !data.is_file() {
         return Err("this is not a file".to_owned());
@@ -62,6 +62,15 @@ pub(super) fn check(file: &Path, words: &[std::ffi::OsString]) -> Result<Program
             data.mode() & 0o7777
         ));
     }
+    Ok(())
+}
+
+/// Asks the program in `file` what it is, and whether it would run with these words of the command line. It starts nothing.
+///
+/// # Errors
+/// What is wrong with it, as the end of a sentence that begins with the file.
+pub(super) fn check(file: &Path, words: &[std::ffi::OsString]) -> Result<Program, String> {
+    trusted(file)?;
     // Only weir is asked anything more: any other program could take the words of `up` for its own.
     let said = ask(file, Command::new(file).arg("--version"))?;
     if !said.out.starts_with("weir ") {

@@ -10,7 +10,7 @@ use weir_appliance_control::config::{Config, FlagSpec};
 use weir_appliance_control::flags::{self, Resolved};
 use weir_appliance_control::name::FlagName;
 use weir_appliance_control::problem::Problem;
-use weir_appliance_control::taker::{Taker, TakerKind, TakerSet};
+use weir_appliance_control::taker::{Taker, TakerSet};
 use weir_appliance_experiment::{Arms as Wanted, Spec};
 use weir_ebpf_abi::rules::Match;
 
@@ -72,21 +72,17 @@ pub(super) fn arms(config: &Config, classes: &KernelClasses, spec: &Spec) -> Res
     }
     let features = |sets: &BTreeSet<TakerSet>| sets.iter().fold(TakerSet::EMPTY, |all, set| all.union(*set));
     let both = [features(&found.control), features(&found.candidate)];
-    let common: Vec<Taker> = both[0].iter().filter(|taker| both[1].contains(*taker) && is_feature(*taker)).collect();
+    let common: Vec<Taker> = both[0].iter().filter(|taker| both[1].contains(*taker) && taker.is_feature()).collect();
     let arm = |sets: BTreeSet<TakerSet>| {
         let mut arm = Arm::default();
         for (set, class) in sets.into_iter().filter_map(|set| Some((set, classes.first_of(set)?))) {
             arm.classes.insert(class);
-            let counts = |taker: &Taker| is_feature(*taker) && (common.is_empty() || common.contains(taker));
+            let counts = |taker: &Taker| taker.is_feature() && (common.is_empty() || common.contains(taker));
             arm.measured.extend(set.iter().filter(counts).map(|taker| (taker.name(), class)));
         }
         arm
     };
     Ok(Arms { control: arm(std::mem::take(&mut found.control)), candidate: arm(std::mem::take(&mut found.candidate)) })
-}
-
-fn is_feature(taker: Taker) -> bool {
-    matches!(taker.kind(), TakerKind::Feature | TakerKind::TestFeature)
 }
 
 fn known_variants(flag: &FlagSpec, spec: &Spec) -> Result<(), Problem> {
