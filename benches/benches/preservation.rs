@@ -36,7 +36,7 @@ use weir_appliance_lab::traffic::{Content, Traffic, TrafficSpec};
 use weir_appliance_lab::{Lab, LabSpec};
 use weir_benches::bare::{Bare, Front};
 use weir_benches::report::{self, Words};
-use weir_benches::runs::{Case, alternate, upper_bound};
+use weir_benches::runs::{Case, alternate, median, upper_bound};
 use weir_benches::{boxed, noise, wire};
 use weir_dataplane_io::clock::monotonic_ns;
 use weir_ebpf_loader::generate::SinkAction;
@@ -184,11 +184,6 @@ fn measure(lab: &Lab, appliance: &Appliance) -> Result<Figures> {
     let (p99, rate) = (median(p99).context("no slice")? / 1e3, median(rates).context("no burst")?);
     let cpu = (busy_seconds()? - busy) / start.elapsed().as_secs_f64();
     Ok(Figures { rate, p99, memory: memory(appliance)?, cpu })
-}
-
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }
 
 /// Base messages forwarded in a burst of as many as there can be, millions a second.

@@ -114,6 +114,13 @@ fn round<T>(
     Ok(values.into_iter().flatten().collect())
 }
 
+/// The value in the middle, the upper one of two; `None` of none.
+#[must_use]
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
 /// Upper bound of the median of what `values` were drawn from, one-sided, at 95 %: the least of their order statistics below
 /// which the median lies with that probability (binomial, so it assumes nothing of the distribution). `None` for fewer than 5.
 #[must_use]

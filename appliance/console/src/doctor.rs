@@ -9,7 +9,7 @@ use weir_appliance_control::name::InterfaceName;
 
 use crate::answer::{Exit, Outcome, json};
 use crate::figures::host;
-use crate::table::{WIDTH, cut, wrap};
+use crate::table::{cut, width, wrap};
 
 /// Show what this host can do, and why not. Exit code 1 if weir cannot start here.
 #[derive(Args, Clone, Debug)]
@@ -37,13 +37,13 @@ pub fn render(report: &DoctorReport, as_json: bool, out: &mut dyn Write) -> Outc
     if as_json {
         return json(report, out).map(|_| exit);
     }
-    writeln!(out, "{}", cut(&host(&report.host), WIDTH))?;
+    writeln!(out, "{}", cut(&host(&report.host), width()))?;
     let name = report.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0).min(24);
     for check in &report.checks {
         let line = format!("{}  {:<name$}  {}", check.state.as_str(), cut(&check.name, name), check.found);
-        writeln!(out, "{}", cut(&line, WIDTH))?;
+        writeln!(out, "{}", cut(&line, width()))?;
         let more = [check.because.clone(), check.cure.as_ref().map(|cure| format!("cure: {cure}"))];
-        for line in more.into_iter().flatten().flat_map(|text| wrap(&text, WIDTH - name - 8)) {
+        for line in more.into_iter().flatten().flat_map(|text| wrap(&text, width() - name - 8)) {
             writeln!(out, "{:indent$}{line}", "", indent = name + 8)?;
         }
     }

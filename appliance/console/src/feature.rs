@@ -9,7 +9,7 @@ use weir_appliance_control::taker::FeatureName;
 
 use crate::answer::{Ask, Exit, Outcome, json, unexpected};
 use crate::config::MannerArgs;
-use crate::table::{Column, Table, WIDTH, cut};
+use crate::table::{Column, Table, say};
 
 /// Features: list them, start, stop, park and restart their workers while frames flow.
 #[derive(Clone, Debug, Subcommand)]
@@ -112,7 +112,7 @@ pub fn render(features: &[FeatureStanding], out: &mut dyn Write) -> Outcome {
     table.write("no feature is enabled", out)?;
     for feature in features {
         for note in feature.notes() {
-            writeln!(out, "{}", cut(&format!("  {}: {note}", feature.name), WIDTH))?;
+            say(out, &format!("  {}: {note}", feature.name))?;
         }
     }
     Ok(exit(features))

@@ -8,7 +8,7 @@ use weir_appliance_control::message::{CacheFacts, CardFacts, NodeFacts, Passport
 use crate::answer::{Exit, Outcome, json};
 use crate::figures::host;
 use crate::numbers::bytes;
-use crate::table::{Column, Table, WIDTH, wrap};
+use crate::table::{Column, Table, width, wrap};
 
 /// Columns of the names at the left.
 const NAMES: usize = 14;
@@ -55,7 +55,7 @@ pub fn answer(passport: &Passport, as_json: bool, out: &mut dyn Write) -> Outcom
 pub fn render(passport: &Passport, out: &mut dyn Write) -> io::Result<()> {
     let mut say = |name: &str, texts: Vec<String>, otherwise: &str| -> io::Result<()> {
         let texts = if texts.is_empty() { vec![otherwise.to_owned()] } else { texts };
-        for (place, line) in texts.iter().flat_map(|text| wrap(text, WIDTH - NAMES)).enumerate() {
+        for (place, line) in texts.iter().flat_map(|text| wrap(text, width() - NAMES)).enumerate() {
             writeln!(out, "{:<NAMES$}{line}", if place == 0 { name } else { "" })?;
         }
         Ok(())
@@ -108,7 +108,7 @@ pub fn render(passport: &Passport, out: &mut dyn Write) -> io::Result<()> {
     table.write("nothing was measured", out)?;
     let lines = passport.rates.iter().map(|rate| format!("{}: {}", rate.name, rate.how));
     let not = passport.not_measured.iter().map(|it| format!("not measured: {}: {}", it.name, it.because));
-    for line in lines.chain(not).flat_map(|text| wrap(&text, WIDTH)) {
+    for line in lines.chain(not).flat_map(|text| wrap(&text, width())) {
         writeln!(out, "{line}")?;
     }
     Ok(())

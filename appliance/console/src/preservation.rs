@@ -10,7 +10,7 @@ use weir_appliance_experiment::base::{Figure, Finding, Judged, Ruling, Sample, T
 
 use crate::answer::{Ask, Exit, Outcome, json, unexpected};
 use crate::numbers::micros;
-use crate::table::{Column, Table, WIDTH, wrap};
+use crate::table::{Column, Table, width, wrap};
 
 /// Marks of a sparkline, from the least to the most.
 const MARKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -85,13 +85,13 @@ fn replay(runs: &[PreservationRun], as_json: bool, out: &mut dyn Write) -> Outco
 }
 
 fn said(name: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {
-    for (at, line) in wrap(text, WIDTH - 11).iter().enumerate() {
+    for (at, line) in wrap(text, width() - 11).iter().enumerate() {
         writeln!(out, "{:<11}{line}", if at == 0 { name } else { "" })?;
     }
     Ok(())
 }
 
-/// Prints a page of 80 columns.
+/// Prints a page that fits a terminal.
 ///
 /// # Errors
 /// The output cannot be written.
@@ -263,7 +263,7 @@ mod tests {
     fn a_page_fits_80_columns_and_draws_what_was_lost() {
         let worse = status(1_100);
         let page = text(&worse);
-        assert!(page.lines().all(|line| line.chars().count() <= WIDTH), "{page}");
+        assert!(page.lines().all(|line| line.chars().count() <= width()), "{page}");
         for part in
             ["cost 1100 ns instead of 1000 ns", "████████████████████████", "taken back as revision 13", "without ▇▇"]
         {

@@ -8,7 +8,7 @@ use weir_appliance_control::message::{Answer, FeatureShare, LeaseEvent, LeaseSta
 
 use crate::answer::{Ask, Exit, Outcome, json, unexpected};
 use crate::numbers::bytes;
-use crate::table::{Column, Table, WIDTH, cut, wrap};
+use crate::table::{Column, Table, cut, say, width, wrap};
 
 /// Show which cores, memory and accelerators each feature has, what holds it to them, and which cores are lent.
 #[derive(Args, Clone, Debug)]
@@ -53,7 +53,7 @@ fn list(cpus: &[u32]) -> String {
 fn render(report: &ResourcesReport, out: &mut dyn Write) -> io::Result<()> {
     let machine = &report.machine;
     let mut named = |name: &str, text: String| -> io::Result<()> {
-        for (place, line) in wrap(&text, WIDTH - 14).into_iter().enumerate() {
+        for (place, line) in wrap(&text, width() - 14).into_iter().enumerate() {
             writeln!(out, "{:<14}{line}", if place == 0 { name } else { "" })?;
         }
         Ok(())
@@ -69,14 +69,14 @@ fn render(report: &ResourcesReport, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out)?;
     features(&report.features).write("no feature is enabled", out)?;
     for share in report.features.iter().filter(|share| !share.why.is_empty()) {
-        writeln!(out, "{}", cut(&format!("{}: {}", share.name, share.why), WIDTH))?;
+        say(out, &format!("{}: {}", share.name, share.why))?;
     }
     if report.features.iter().any(|share| !share.lines.is_empty()) {
         writeln!(out)?;
         held(&report.features).write("", out)?;
     }
     for it in report.controllers.iter().filter(|it| !it.why.is_empty()) {
-        for (place, line) in wrap(&it.why, WIDTH - 20).into_iter().enumerate() {
+        for (place, line) in wrap(&it.why, width() - 20).into_iter().enumerate() {
             let name = if place == 0 { format!("no group: {}", it.controller) } else { String::new() };
             writeln!(out, "{name:<20}{line}")?;
         }
@@ -84,7 +84,7 @@ fn render(report: &ResourcesReport, out: &mut dyn Write) -> io::Result<()> {
     if !report.controllers.is_empty() {
         writeln!(out)?;
         for line in leases(report) {
-            writeln!(out, "{}", cut(&line, WIDTH))?;
+            writeln!(out, "{}", cut(&line, width()))?;
         }
     }
     Ok(())
@@ -214,7 +214,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= width()), "{text}");
         assert_eq!(
             status_lines(&report()),
             ["streaming has CPU 0 (affinity), 3 GiB (rlimit)", "lent: CPU 2 of nobody to streaming"]

@@ -1,9 +1,34 @@
-//! Tables that fit 80 columns.
+//! Tables that fit where they are shown: a terminal's columns, or a serial line's 80; in a pipe nothing is cut.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The width that every table fits: a serial line's.
-pub const WIDTH: usize = 80;
+use weir_appliance_flags::plain;
+
+/// A serial line's width.
+const SERIAL: usize = 80;
+/// A terminal that is narrower breaks the lines itself.
+const NARROWEST: usize = 40;
+/// What no line is as long as.
+const ENDLESS: usize = 1 << 20;
+
+static WIDTH: AtomicUsize = AtomicUsize::new(SERIAL);
+
+/// The width that every table and sentence fits.
+pub(crate) fn width() -> usize {
+    WIDTH.load(Ordering::Relaxed)
+}
+
+/// From here on lines are as long as standard output has room for: a terminal has its columns, and what reads a pipe or a file
+/// gets every line whole. Until then there are 80 columns.
+pub fn fit_output() {
+    let width = if !io::stdout().is_terminal() {
+        ENDLESS
+    } else {
+        crossterm::terminal::size().map_or(SERIAL, |(columns, _)| usize::from(columns).max(NARROWEST))
+    };
+    WIDTH.store(width, Ordering::Relaxed);
+}
 
 /// A column: its head and how it gives way.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +84,7 @@ impl Table {
         };
         let mut widths: Vec<usize> = self.columns.iter().enumerate().map(widest).collect();
         let gaps = 2 * widths.len().saturating_sub(1);
-        while widths.iter().sum::<usize>() + gaps > WIDTH {
+        while widths.iter().sum::<usize>() + gaps > width() {
             let texts = self.columns.iter().zip(&mut widths).filter(|(column, _)| matches!(column, Column::Text(_)));
             let Some((_, width)) = texts.max_by_key(|(_, width)| **width).filter(|(_, width)| **width > 4) else {
                 break;
@@ -86,13 +111,12 @@ fn length(text: &str) -> usize {
     text.chars().count()
 }
 
-/// The text in at most so many characters, without control characters.
+/// The text in at most so many characters, each as [`plain`] has it.
 pub(crate) fn cut(text: &str, width: usize) -> String {
-    let clean = |c: char| if c.is_control() { ' ' } else { c };
     if length(text) <= width {
-        return text.chars().map(clean).collect();
+        return text.chars().map(plain).collect();
     }
-    text.chars().take(width.saturating_sub(1)).map(clean).chain(['…']).collect()
+    text.chars().take(width.saturating_sub(1)).map(plain).chain(['…']).collect()
 }
 
 /// The text in lines of at most so many characters, broken at spaces where there are some.
@@ -120,16 +144,17 @@ pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
 pub(crate) fn say(out: &mut dyn Write, text: &str) -> io::Result<()> {
     const INDENT: usize = 8;
     // The first line keeps its columns; `wrap` would close up their gaps.
-    let chars: Vec<char> = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if chars.len() <= WIDTH {
+    let chars: Vec<char> = text.chars().map(plain).collect();
+    let width = width();
+    if chars.len() <= width {
         return writeln!(out, "{}", chars.iter().collect::<String>());
     }
-    let (first, rest) = match chars[..=WIDTH].iter().rposition(|c| *c == ' ').filter(|at| *at > INDENT) {
+    let (first, rest) = match chars[..=width].iter().rposition(|c| *c == ' ').filter(|at| *at > INDENT) {
         Some(space) => (&chars[..space], &chars[space + 1..]),
-        None => chars.split_at(WIDTH),
+        None => chars.split_at(width),
     };
     writeln!(out, "{}", first.iter().collect::<String>().trim_end())?;
-    let rest = wrap(&rest.iter().collect::<String>(), WIDTH - INDENT);
+    let rest = wrap(&rest.iter().collect::<String>(), width - INDENT);
     rest.iter().try_for_each(|line| writeln!(out, "{:INDENT$}{line}", ""))
 }
 
@@ -152,7 +177,7 @@ mod tests {
         let text = text(&table);
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "name        frames  why");
-        assert_eq!(lines[1].chars().count(), WIDTH);
+        assert_eq!(lines[1].chars().count(), width());
         assert!(lines[1].starts_with("eth0            12  xxx") && lines[1].ends_with("x…"));
         assert_eq!(lines[2], "veth-long  1234567  a b");
     }
@@ -173,12 +198,12 @@ mod tests {
         };
         assert_eq!(said("log     STANDS\tSTILL"), "log     STANDS STILL\n");
         let long = said(&format!("log     stands still: {}; free space", "word ".repeat(30).trim_end()));
-        assert!(long.lines().all(|line| length(line) <= WIDTH), "{long}");
+        assert!(long.lines().all(|line| length(line) <= width()), "{long}");
         assert!(long.starts_with("log     stands still: word") && long.ends_with("; free space\n"), "{long}");
         assert_eq!(long.matches("word").count(), 30);
         assert!(long.lines().skip(1).all(|line| line.starts_with("        w")), "{long}");
         let unbroken = said(&"x".repeat(200));
         assert_eq!(unbroken.matches('x').count(), 200);
-        assert!(unbroken.lines().all(|line| length(line) <= WIDTH), "{unbroken}");
+        assert!(unbroken.lines().all(|line| length(line) <= width()), "{unbroken}");
     }
 }

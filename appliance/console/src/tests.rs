@@ -1,4 +1,4 @@
-//! What commands print: every table fits 80 columns, every page is printed from a literal, and a served socket is asked.
+//! What commands print: every table fits the columns there are, every page is printed from a literal, and a served socket is asked.
 
 use std::io::{BufReader, Write as _};
 use std::os::unix::net::UnixListener;
@@ -15,7 +15,7 @@ use weir_appliance_control::share::Share;
 use weir_appliance_experiment::{Arms, Spec, Stage};
 
 use crate::answer::{Exit, Failure, Outcome};
-use crate::table::WIDTH;
+use crate::table::width;
 use crate::{agent, doctor, feature, figures, replay, status, steer, why};
 
 /// What a render function printed, after its lines were measured.
@@ -24,7 +24,7 @@ fn printed(render: impl FnOnce(&mut Vec<u8>) -> Outcome) -> (Exit, String) {
     let exit = render(&mut out).expect("rendered");
     let text = String::from_utf8(out).expect("text");
     for line in text.lines() {
-        assert!(line.chars().count() <= WIDTH || line.starts_with('{'), "{} columns: {line}", line.chars().count());
+        assert!(line.chars().count() <= width() || line.starts_with('{'), "{} columns: {line}", line.chars().count());
     }
     (exit, text)
 }

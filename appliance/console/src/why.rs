@@ -107,7 +107,7 @@ pub fn render_frame(frame: &WhyFrame, out: &mut dyn Write) -> io::Result<()> {
 
 fn block(text: &str, indent: &str, out: &mut dyn Write) -> io::Result<()> {
     let mut indent = indent.to_owned();
-    for line in wrap(text, crate::table::WIDTH - 6) {
+    for line in wrap(text, crate::table::width() - 6) {
         writeln!(out, "{indent}{line}")?;
         indent = "      ".to_owned();
     }

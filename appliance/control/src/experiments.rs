@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use weir_appliance_experiment::{Decision, Spec, Stage, Window};
+use weir_appliance_flags::plain;
 
 use crate::config::FlagSpec;
 use crate::name::ExperimentName;
@@ -157,7 +158,7 @@ pub fn written(value: &impl Serialize) -> Result<Vec<u8>, Problem> {
 /// A reason that a store takes, whatever it was made of.
 #[must_use]
 pub fn reason(text: &str) -> String {
-    let mut line: String = text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+    let mut line: String = text.chars().map(plain).collect();
     let mut end = line.len().min(MAX_REASON_BYTES);
     while !line.is_char_boundary(end) {
         end -= 1;

@@ -28,18 +28,9 @@ impl From<weir_appliance_experiment::Refusal> for Problem {
     }
 }
 
-/// The text without control characters, so that a hostile value cannot break the line or the terminal, and at most
-/// 200 characters long. An empty value is shown as `""`.
+/// The text in one harmless line of at most 200 letters, as [`one_line`](weir_appliance_flags::one_line) makes it.
 pub fn one_line(text: &str) -> String {
-    const LONGEST: usize = 200;
-    if text.is_empty() {
-        return "\"\"".to_owned();
-    }
-    let mut line: String = text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.chars().nth(LONGEST).is_some() {
-        line.push('…');
-    }
-    line
+    weir_appliance_flags::one_line(text, 200)
 }
 
 #[cfg(test)]
@@ -50,6 +41,8 @@ mod tests {
     fn a_problem_is_one_line_whatever_the_value() {
         let problem = Problem::new("a\nb\u{1b}[31m", "it has\ttwo lines", "write one");
         assert_eq!(problem.to_string(), "a b [31m: it has two lines; write one");
+        let turned = Problem::new("eth\u{202e}0", "no such interface", "name one").to_string();
+        assert_eq!(turned, "eth\u{fffd}0: no such interface; name one", "what is shown is what is there");
         assert_eq!(Problem::new("", "empty", "write a name").to_string(), "\"\": empty; write a name");
         assert!(Problem::new("x".repeat(5000), "long", "shorten").to_string().chars().count() < 300);
     }

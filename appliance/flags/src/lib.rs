@@ -21,7 +21,7 @@ mod run;
 mod version;
 
 pub use document::{Document, Flag, Kind, State};
-pub use error::FlagError;
+pub use error::{FlagError, one_line, plain};
 pub use evaluation::{ErrorCode, Evaluation, EvaluationError, Reason};
 
 /// Bytes of a document at most.

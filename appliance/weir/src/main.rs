@@ -47,6 +47,7 @@ use weir_appliance_console::resources::ResourcesArgs;
 use weir_appliance_console::service::ServiceCommand;
 use weir_appliance_console::status::StatusArgs;
 use weir_appliance_console::steer::SteerCommand;
+use weir_appliance_console::table::fit_output;
 use weir_appliance_console::top::TopArgs;
 use weir_appliance_console::upgrade::UpgradeArgs;
 use weir_appliance_console::why::WhyArgs;
@@ -186,6 +187,7 @@ fn main() -> ExitCode {
     let outcome = match line::parse::<Cli>(expanded(std::env::args_os()), &mut out) {
         Ok(cli) => {
             log_to_stderr();
+            fit_output();
             run(cli.command, &mut out)
         }
         Err(outcome) => outcome,

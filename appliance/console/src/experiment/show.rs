@@ -1,4 +1,4 @@
-//! `weir experiment show`: one experiment on a page of 80 columns.
+//! `weir experiment show`: one experiment on a page that fits a terminal.
 
 use std::io::{self, Write};
 
@@ -9,7 +9,7 @@ use weir_appliance_experiment::{Arms, Decision, Evidence, Metric, SLICES, Stage}
 use super::standing;
 use crate::answer::Exit;
 use crate::numbers::micros;
-use crate::table::{Column, Table, WIDTH, wrap};
+use crate::table::{Column, Table, width, wrap};
 
 /// Marks of a sparkline, from the least to the most.
 const MARKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -43,7 +43,7 @@ pub(super) fn render(shown: &ExperimentShown, out: &mut dyn Write) -> io::Result
 }
 
 fn said(name: &str, text: &str, out: &mut dyn Write) -> io::Result<()> {
-    for (at, line) in wrap(text, WIDTH - 11).iter().enumerate() {
+    for (at, line) in wrap(text, width() - 11).iter().enumerate() {
         writeln!(out, "{:<11}{line}", if at == 0 { name } else { "" })?;
     }
     Ok(())
@@ -230,14 +230,14 @@ mod tests {
     #[test]
     fn a_page_fits_80_columns_and_says_where_there_is_no_data() {
         let text = text(&shown(&[Some(0.0), Some(0.07), Some(0.9), None]));
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= width()), "{text}");
         assert!(
             text.contains("NO DATA: no data: it came") && text.contains("latency_p99  loss by window  ▁▅█·"),
             "{text}"
         );
         assert!(text.contains("5% [25%] 50%") && text.contains("1e12/20"), "{text}");
         let long = self::text(&shown(&[Some(0.0); 96]));
-        assert!(long.lines().all(|line| line.chars().count() <= WIDTH), "{long}");
+        assert!(long.lines().all(|line| line.chars().count() <= width()), "{long}");
     }
 
     #[test]

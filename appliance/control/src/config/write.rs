@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use weir_appliance_flags::plain;
+
 use super::*;
 
 impl Config {
@@ -180,7 +182,7 @@ pub(super) fn quoted(text: &str) -> String {
                 out.push('\\');
                 out.push(c);
             }
-            c if c.is_control() => {
+            c if plain(c) != c => {
                 let _ = write!(out, "\\U{:08x}", u32::from(c));
             }
             c => out.push(c),
