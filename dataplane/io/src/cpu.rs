@@ -16,6 +16,8 @@
 mod plan;
 mod topology;
 
+use std::time::Duration;
+
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 pub use plan::{CorePlan, CoreWish, Pick, roles};
@@ -76,6 +78,32 @@ pub fn idle_process(pid: u32, idle: bool) -> Result<()> {
     for_each_thread(pid, &format!("giving process {pid} another scheduling policy"), |thread| {
         // SAFETY: the call reads `parameters`, which live here; a wrong thread is answered with an error.
         let result = unsafe { libc::sched_setscheduler(thread.as_raw_nonzero().get(), policy, &raw const parameters) };
+        if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    })
+}
+
+/// Gives every ordinary thread of process `pid` turns of this length (100 us to 100 ms) in place of the kernel's own, some
+/// milliseconds: the shorter its turn, the sooner one that wakes gets the core from whoever has it (EEVDF, Linux 6.12; before
+/// that nothing changes). Zero is the kernel's own again. Threads of another policy are left as they are.
+///
+/// # Errors
+/// When there is no such process or it is not ours to change.
+pub fn turns_of_process(pid: u32, turn: Duration) -> Result<()> {
+    for_each_thread(pid, &format!("giving process {pid} turns of {turn:?}"), |thread| {
+        let (number, size) = (thread.as_raw_nonzero().get(), size_of::<libc::sched_attr>() as u32); // some 48 bytes
+        // SAFETY: integers all, for which zero is a value.
+        let mut known: libc::sched_attr = unsafe { std::mem::zeroed() };
+        // SAFETY: the kernel writes at most `size` bytes to `known`, which lives here; a wrong thread is answered with an error.
+        let result = unsafe { libc::syscall(libc::SYS_sched_getattr, number, &raw mut known, size, 0) };
+        if result != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        if ![libc::SCHED_OTHER, libc::SCHED_BATCH].map(|policy| policy as u32).contains(&known.sched_policy) {
+            return Ok(());
+        }
+        known.sched_runtime = turn.as_nanos() as u64; // 100 ms at most
+        // SAFETY: the call reads `known.size` bytes of `known`, which the kernel has set to no more than there are.
+        let result = unsafe { libc::syscall(libc::SYS_sched_setattr, number, &raw const known, 0) };
         if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
     })
 }

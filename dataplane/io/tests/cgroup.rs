@@ -2,7 +2,7 @@
 //!
 //! Groups of `cpu` and `cpuset` are made on the machine itself. What is written for memory, and all of version 2, is looked at
 //! in made-up trees: a group of memory below the one that a test runs in would count the test's own memory elsewhere.
-#![allow(clippy::unwrap_used)] // a test may stop where it stands
+#![allow(unsafe_code, clippy::unwrap_used)] // a test may stop where it stands, and asks the kernel itself
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -275,6 +275,36 @@ fn critical_work_comes_before_batch_work_on_the_same_core() {
     cpu::idle_process(batch.0.id(), false).unwrap();
     let (first, second) = race(&critical, &batch);
     assert!(first < 4 * second, "no policy: critical ran {first} ns, batch {second}");
+}
+
+/// Policy of a process's first thread, and the length of its turns in nanoseconds.
+fn policy_and_turn(pid: u32) -> (i32, u64) {
+    // SAFETY: integers all, for which zero is a value.
+    let mut known: libc::sched_attr = unsafe { std::mem::zeroed() };
+    let size = size_of::<libc::sched_attr>();
+    // SAFETY: the kernel writes at most `size` bytes to `known`, which lives here.
+    let result = unsafe { libc::syscall(libc::SYS_sched_getattr, pid, &raw mut known, size, 0) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    (known.sched_policy as i32, known.sched_runtime)
+}
+
+#[test]
+fn turns_of_ordinary_work_are_as_long_as_they_are_asked_for() {
+    let burner = Burner::on(*cpu::allowed_cpus().last().unwrap());
+    let pid = burner.0.id();
+    let (policy, own) = policy_and_turn(pid);
+    cpu::turns_of_process(pid, Duration::from_micros(500)).unwrap();
+    let short = policy_and_turn(pid);
+    // A kernel before 6.12 takes the wish and does nothing with it; what it shows then is no turn at all.
+    assert!(short == (policy, 500_000) || own == 0, "{short:?}, of its own {own} ns");
+    cpu::turns_of_process(pid, Duration::ZERO).unwrap();
+    assert_eq!(policy_and_turn(pid), (policy, own), "the kernel's own again");
+    cpu::idle_process(pid, true).unwrap();
+    let idle = policy_and_turn(pid);
+    cpu::turns_of_process(pid, Duration::from_micros(500)).unwrap();
+    assert_eq!((policy_and_turn(pid), idle.0), (idle, libc::SCHED_IDLE), "another policy is somebody's wish");
+    let error = cpu::turns_of_process(u32::MAX, Duration::ZERO).unwrap_err().to_string();
+    assert!(error.contains("giving process 4294967295 turns"), "{error}");
 }
 
 #[test]

@@ -33,6 +33,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 const REMOVED_WITHIN: Duration = Duration::from_secs(1);
 /// Loans and returns that are kept to be shown.
 const TRACE: usize = 64;
+/// Turn of a critical worker: shorter than any other ordinary thread's, so that one that wakes need not wait for the end of theirs.
+const CRITICAL_TURN: Duration = Duration::from_micros(500);
 
 /// What features have.
 pub(super) struct Shares {
@@ -62,6 +64,8 @@ struct Worker {
     memory: Option<u64>,
     /// Its scheduling policy is the one for idle work.
     idle: bool,
+    /// It has short turns, so that it gets its core soon when it wakes.
+    short_turns: bool,
     /// What the kernel refused, by what it was.
     refused: BTreeMap<&'static str, String>,
 }
@@ -125,7 +129,7 @@ impl Shares {
         let mut state = lock(&self.state);
         state.workers.insert(
             name.to_owned(),
-            Worker { pid, used_ns: None, memory: None, idle: false, refused: BTreeMap::new() },
+            Worker { pid, used_ns: None, memory: None, idle: false, short_turns: false, refused: BTreeMap::new() },
         );
         self.hold(&mut state, name);
     }
@@ -172,6 +176,11 @@ impl Shares {
         };
         if other_policy {
             attempt("class", cpu::idle_process(worker.pid, idle));
+        }
+        let short = grant.class == Class::Critical;
+        if short != std::mem::replace(&mut worker.short_turns, short) {
+            let turn = if short { CRITICAL_TURN } else { Duration::ZERO };
+            attempt("class", cpu::turns_of_process(worker.pid, turn));
         }
         if self.by_rlimit(&groups) && worker.memory != Some(grant.memory) {
             match (memory::limit_data(worker.pid, grant.memory), worker.memory) {
@@ -316,7 +325,7 @@ impl Shares {
         let by = |controller, otherwise| groups.version(controller).map_or(otherwise, group);
         let cpus = format!("CPU {}", cpu::format_list(&sorted(grant.cpus())));
         let class = match grant.class {
-            Class::Critical => (Enforcer::Nothing, "an ordinary process; no group weighs it"),
+            Class::Critical => (Enforcer::Nothing, "an ordinary process with short turns; no group weighs it"),
             Class::Batch => (Enforcer::IdlePolicy, "no group of cpu"),
         };
         let by_class = by(Controller::Cpu, class.0);
