@@ -23,21 +23,22 @@ use super::classes::KernelClasses;
 
 const _: () = assert!(CLASSES == MAX_CLASSES && Taker::ALL.len() <= MAX_TAKERS);
 
-/// The supervisor's memory at `path`; `None` if a supervisor of before keeps it, whose ledger has less room.
+/// The supervisor's memory at `path`, and whether a ledger can be kept in it: that of a supervisor of before has room for the
+/// turns in any case, and may have less than a ledger takes now.
 ///
 /// # Errors
 /// It is not there.
-pub(super) fn memory(path: &Path) -> Result<Option<Arc<dyn Memory>>> {
+pub(super) fn memory(path: &Path) -> Result<(Arc<dyn Memory>, bool)> {
     let file = File::options().read(true).write(true).open(path);
     let file = file.with_context(|| format!("{}: the supervisor's ledger cannot be opened", path.display()))?;
-    let length = file.metadata()?.len();
-    if length < Ledger::LENGTH as u64 {
+    let found = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let keeps = found >= Ledger::LENGTH;
+    if !keeps {
         tracing::warn!(
-            "the ledger of the program before this one has {length} bytes, less than this one's: counters begin anew"
+            "the ledger of the program before this one is not taken over, counters begin anew: it has {found} bytes"
         );
-        return Ok(None);
     }
-    Ok(Some(Arc::new(shared::open_lazily(file.as_fd(), Ledger::LENGTH, true)?)))
+    Ok((Arc::new(shared::open_lazily(file.as_fd(), found.min(Ledger::LENGTH), true)?), keeps))
 }
 
 /// Opens the ledger in the supervisor's memory and has every ring write its entry.

@@ -66,12 +66,13 @@ impl Supervised {
         // Not the standard library's output, which the main thread holds.
         let out = std::io::stdout().as_fd().try_clone_to_owned();
         let out = out.context("no descriptor is left for the supervisor; raise `ulimit -n`")?;
-        let memory = ledger.map(ledger::memory).transpose()?.flatten();
-        let counted = memory.clone().unwrap_or_else(|| HeapMemory::zeroed(Ledger::LENGTH) as _);
+        let memory = ledger.map(ledger::memory).transpose()?;
+        let heap = || HeapMemory::zeroed(Ledger::LENGTH) as Arc<dyn Memory>;
+        let counted = memory.as_ref().map_or_else(heap, |(memory, _)| Arc::clone(memory));
         Ok(Self {
             out: Mutex::new(out.into()),
             turns: Arc::new(Turns::at(&counted)?),
-            memory,
+            memory: memory.filter(|(_, keeps)| *keeps).map(|(memory, _)| memory),
             stall: Duration::from_secs(config.supervise().stall_seconds.into()),
             start_within: Duration::from_secs(config.supervise().start_seconds.into()),
             starts: Mutex::default(),
