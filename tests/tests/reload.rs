@@ -245,7 +245,7 @@ fn the_commands_and_sighup_do_the_same() {
     assert!(code == 0 && text.contains("rule x added at place 3 (revision 2)"), "{text}");
     let (_, text) = weir(&["config", "history"]);
     assert!(text.contains("echo is off") && text.contains("the first start"), "{text}");
-    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(!text.contains('…'), "in a pipe nothing is cut: {text}");
     let (_, text) = weir(&["config", "show"]);
     let line = |path: &str| text.lines().find(|line| line.starts_with(path)).unwrap_or_default().to_owned();
     assert!(line("rules[x].match").ends_with(" (uid 0))"), "{text}");
