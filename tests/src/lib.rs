@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use weir_appliance_control::message::Counters;
+use weir_appliance_control::message::{Counters, ProcessStatus, Status};
 use weir_appliance_lab::appliance::Appliance;
 use weir_appliance_lab::generate::Sender;
 use weir_appliance_lab::generate::afxdp::XdpSender;
@@ -135,6 +135,16 @@ impl Background {
 /// Kills a process, if it is still there.
 pub fn kill(pid: u32) {
     let _ = PidFd::open(pid).and_then(|process| process.kill());
+}
+
+/// The process of this name.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn process<'a>(status: &'a Status, name: &str) -> &'a ProcessStatus {
+    let found = status.processes.iter().find(|process| process.name == name);
+    found.unwrap_or_else(|| panic!("no process {name}: {:?}", status.processes))
 }
 
 impl Drop for Background {

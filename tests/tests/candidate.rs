@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use weir_appliance_control::config::Run;
-use weir_appliance_control::message::{Answer, FeatureStanding, ProcessStatus, Request, Status};
-use weir_tests::{BOX, DEADLINE, Rig, program, send_messages, wired};
+use weir_appliance_control::message::{Answer, FeatureStanding, Request, Status};
+use weir_tests::{BOX, DEADLINE, Rig, process, program, send_messages, wired};
 
 const STREAMING: &str = "worker streaming";
 const CANDIDATE: &str = "worker streaming-candidate";
@@ -44,11 +44,6 @@ fn halved(file: &Path) -> Rig {
         file.display()
     );
     Rig::try_new(&format!("{config}{more}")).unwrap_or_else(|error| panic!("{error}"))
-}
-
-fn process<'a>(status: &'a Status, name: &str) -> &'a ProcessStatus {
-    let found = status.processes.iter().find(|process| process.name == name);
-    found.unwrap_or_else(|| panic!("no process {name}: {:?}", status.processes))
 }
 
 fn taken(status: &Status, name: &str) -> u64 {

@@ -10,8 +10,7 @@ use weir_appliance_control::client;
 use weir_appliance_control::config::Run;
 use weir_appliance_control::keeper::Manner;
 use weir_appliance_control::message::{
-    Answer, ConfigRequest, Counters, FeatureStanding, HexBytes, ProcessStatus, Reply, Request, Status, UpgradeState,
-    WhyQuestion,
+    Answer, ConfigRequest, Counters, FeatureStanding, HexBytes, Reply, Request, Status, UpgradeState, WhyQuestion,
 };
 use weir_appliance_lab::generate::Sender;
 use weir_appliance_lab::generate::afxdp::XdpSender;
@@ -19,8 +18,8 @@ use weir_appliance_lab::traffic::Traffic;
 use weir_dataplane_io::wait::PidFd;
 use weir_features_worker::audit::GIVE_ME_MY_FLOW;
 use weir_tests::{
-    BATCH, BOX, Background, DEADLINE, MESSAGE, RULES, Rig, StopOnDrop, kill, program, scaled, send, send_messages,
-    small_message, wired,
+    BATCH, BOX, Background, DEADLINE, MESSAGE, RULES, Rig, StopOnDrop, kill, process, program, scaled, send,
+    send_messages, small_message, wired,
 };
 
 /// Batches and UDP port 7 to one feature, UDP port 9 to another; base messages go on to their agents.
@@ -37,12 +36,6 @@ const WORKER: &str = "worker test1";
 fn impatient(seconds: u32, more: &str) -> Rig {
     let config = BOX.replace("stall_seconds: 600", &format!("stall_seconds: {seconds}"));
     Rig::try_new(&format!("{config}{more}")).unwrap_or_else(|error| panic!("{error}"))
-}
-
-/// The process of this name.
-fn process<'a>(status: &'a Status, name: &str) -> &'a ProcessStatus {
-    let found = status.processes.iter().find(|process| process.name == name);
-    found.unwrap_or_else(|| panic!("no process {name}: {:?}", status.processes))
 }
 
 fn is_running(status: &Status, name: &str) -> bool {

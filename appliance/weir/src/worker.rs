@@ -3,11 +3,11 @@
 use std::convert::Infallible;
 
 use anyhow::{Context, Result, bail};
+use weir_appliance_control::taker::{FeatureName, Taker};
 use weir_dataplane_io::fds::Channel;
 use weir_features_streaming::Streaming;
 use weir_features_worker::attach::Hello;
 use weir_features_worker::audit::Audit;
-use weir_features_worker::feature::Feature;
 use weir_features_worker::process::{self, Ending};
 use zerocopy::IntoBytes;
 
@@ -35,16 +35,17 @@ pub(crate) fn hang(name: &str, place: &Place, restarts: u32, hang: Hang) -> Resu
 /// # Errors
 /// When no feature has that name, or the worker and the dataplane do not come together.
 pub(crate) fn run(name: &str, place: &Place, restarts: u32) -> Result<()> {
-    let ending = match name {
-        // Its candidate is the same work under another name, and by another program if the configuration says so.
-        Streaming::NAME | "streaming-candidate" => {
+    let feature: FeatureName = name.parse().with_context(|| format!("worker {name}"))?;
+    // A candidate is the same work under another name, and by another program if the configuration says so.
+    let ending = match feature.base().taker() {
+        Taker::Streaming => {
             let settings = instructions::settings()?;
             tracing::info!("worker {name} counts with {} instructions", settings.simd.name());
             process::run::<Streaming>(&settings, name, &place.attach, restarts)
         }
         // The audit stands in for features of the test suite; it may run twice beside itself.
-        "test1" | "test2" => process::run::<Audit>(&(), name, &place.attach, restarts),
-        _ => bail!("worker `{name}`: no feature has this name; name one of: streaming, streaming-candidate"),
+        Taker::Test1 | Taker::Test2 => process::run::<Audit>(&(), name, &place.attach, restarts),
+        taker => bail!("worker {name}: this program has no work for {taker}"),
     }
     .with_context(|| format!("worker {name}"))?;
     match ending {

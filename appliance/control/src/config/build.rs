@@ -238,11 +238,19 @@ fn read_cap(text: &str) -> Result<u32, Problem> {
 }
 
 fn read_program(text: &str) -> Result<PathBuf, Problem> {
-    if text.starts_with('/') && !text.ends_with('/') && !text.contains('\0') && text.len() <= MAX_PROGRAM_PATH {
-        return Ok(PathBuf::from(text));
+    let cure = "write an absolute path, for example /opt/weir-next/weir, or leave it out for the box's own";
+    file_path(text, "a program", MAX_PROGRAM_PATH).map_err(|cause| Problem::new(text, cause, cure))
+}
+
+/// The absolute path of a file of at most so many bytes, or what is wrong with it.
+fn file_path(path: &str, what: &str, longest: usize) -> Result<PathBuf, String> {
+    if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
+        return Err(format!("{what} has the absolute path of a file"));
     }
-    let cause = format!("this is not the absolute path of a program, of at most {MAX_PROGRAM_PATH} bytes");
-    Err(Problem::new(text, cause, "write one, for example /opt/weir-next/weir, or leave it out for the box's own"))
+    if path.len() > longest {
+        return Err(format!("{what}'s path has at most {longest} bytes"));
+    }
+    Ok(PathBuf::from(path))
 }
 
 fn read_switch(text: &str) -> Result<bool, Problem> {
@@ -313,13 +321,7 @@ fn log(raw: &raw::Log) -> Result<LogSpec, ConfigError> {
 fn control(raw: &raw::Control) -> Result<ControlSpec, ConfigError> {
     let socket = |text: &str| {
         let cure = format!("write an absolute path, for example {}", ControlSpec::DEFAULT_SOCKET);
-        if !text.starts_with('/') || text.ends_with('/') || text.contains('\0') {
-            return Err(Problem::new(text, "this is not the absolute path of a file", cure));
-        }
-        if text.len() > MAX_SOCKET_PATH {
-            return Err(Problem::new(text, format!("a socket's path has at most {MAX_SOCKET_PATH} bytes"), cure));
-        }
-        Ok(PathBuf::from(text))
+        file_path(text, "a socket", MAX_SOCKET_PATH).map_err(|cause| Problem::new(text, cause, cure))
     };
     let socket = raw.socket.as_ref().map(|text| typed(text, socket)).transpose()?;
     Ok(socket.map_or_else(ControlSpec::default, |socket| ControlSpec { socket }))

@@ -1,13 +1,12 @@
 //! Where streams are taken, and how much they may hold.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::super::{
     ConfigError, ListenAddress, MAX_LISTEN, MAX_SOCKET_PATH, STREAM_BUFFERS_MIB, STREAM_CONNECTIONS, STREAM_CREDIT,
     STREAM_STALL_SECONDS, TcpSpec,
 };
-use super::{raw, typed, within};
+use super::{file_path, raw, typed, within};
 use crate::name::number;
 use crate::problem::Problem;
 
@@ -64,12 +63,7 @@ impl FromStr for ListenAddress {
             let refuse = |_| Problem::new(text, "this is neither an address with a port nor unix: and a path", CURE);
             return text.parse().map(Self::Tcp).map_err(refuse);
         };
-        if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
-            return Err(Problem::new(text, "behind unix: stands no absolute path of a file", CURE));
-        }
-        if path.len() > MAX_SOCKET_PATH {
-            return Err(Problem::new(text, format!("a socket's path has at most {MAX_SOCKET_PATH} bytes"), CURE));
-        }
-        Ok(Self::Local(PathBuf::from(path)))
+        let path = file_path(path, "a socket", MAX_SOCKET_PATH);
+        path.map(Self::Local).map_err(|cause| Problem::new(text, cause, CURE))
     }
 }

@@ -75,6 +75,8 @@ fn scalars() {
         ("cores: {batch: 0-9999}", "1:16: 0-9999", "list of cores", "auto"),
         ("features: {streaming: {enabled: maybe}}", "1:33: maybe", "neither", "true or false"),
         ("features: {streaming: {send_mbit: 0}}", "1:35: 0", "1 to 400000", "leave it out"),
+        ("features: {streaming-candidate: {program: weir}}", "1:43: weir", "a program has the absolute path", "/opt/"),
+        ("features: {streaming: {program: /opt/}}", "1:33: /opt/", "absolute path of a file", "leave it out"),
         ("features: {streaming: {send_mbit: 400001}}", "1:35: 400001", "1 to 400000", "leave it out"),
         ("features: {streaming: {run: off}}", "1:29: off", "becomes of a feature's worker", "stopped, parked"),
         ("features: {streaming: {send_mbit: fast}}", "1:35: fast", "whole number", "digits"),
